@@ -1,0 +1,57 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""The few fields of an X.509 certificate that we need, read without a library: a DER walk of thirty lines."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Optional
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
+_COMMON_NAME = bytes.fromhex("550403")
+_VERSION_TAG = 0xA0
+
+
+def der_of_pem(pem: str) -> Optional[bytes]:
+    """The first certificate of a PEM text (keys and further certificates may stand around it)."""
+    found = _PEM.search(pem)
+    return base64.b64decode(found.group(1)) if found else None
+
+
+def sha256(der: bytes) -> str:
+    """The fingerprint that openssl prints, in lower case without colons."""
+    return hashlib.sha256(der).hexdigest()
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of each DER element in ``data``."""
+    at = 0
+    while at + 2 <= len(data):
+        tag, length, at = data[at], data[at + 1], at + 2
+        if length & 0x80:
+            size = length & 0x7F
+            length, at = int.from_bytes(data[at : at + size], "big"), at + size
+        yield tag, data[at : at + length]
+        at += length
+
+
+def subject_common_name(der: bytes) -> Optional[str]:
+    """The subject's CN: of a kubelet's client certificate ``system:node:NAME``."""
+    try:
+        certificate = next(_elements(der))[1]
+        to_be_signed = list(_elements(next(_elements(certificate))[1]))
+        if to_be_signed and to_be_signed[0][0] == _VERSION_TAG:
+            del to_be_signed[0]
+        subject = to_be_signed[4][1]  # after serial number, algorithm, issuer, validity
+        for _set_tag, names in _elements(subject):
+            for _sequence_tag, pair in _elements(names):
+                (_oid_tag, oid), (_text_tag, text) = list(_elements(pair))[:2]
+                if oid == _COMMON_NAME:
+                    return text.decode()
+    except (IndexError, ValueError, StopIteration):
+        return None
+    return None

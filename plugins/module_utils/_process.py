@@ -1,0 +1,98 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""The process table, read from /proc: who really runs, since when, from which file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+_DELETED = " (deleted)"
+_PACKAGE_TOOLS = {"apt", "apt-get", "aptitude", "dpkg", "unattended-upgrade", "dnf", "dnf5", "yum", "rpm"}
+
+
+class Process(NamedTuple):
+    """One process as /proc shows it. ``exe`` is empty when the kernel does not tell."""
+
+    pid: int
+    exe: str
+    argv: list[str]
+    started: float
+
+    @property
+    def name(self) -> str:
+        """The program's name: of the script for an interpreter, else of argv[0]; never comm, which is cut at 15."""
+        words = [os.path.basename(word) for word in self.argv[:2]] or [os.path.basename(self.exe)]
+        if len(words) > 1 and words[0].startswith(("python", "platform-python", "perl")):
+            return words[1]
+        return words[0]
+
+    @property
+    def what(self) -> str:
+        """The program and its sub-commands, without any option: options may hold secrets."""
+        skip = 2 if self.name != os.path.basename(self.argv[0] if self.argv else self.exe) else 1
+        words = [self.name]
+        for word in self.argv[skip:]:
+            if word.startswith("-"):
+                break
+            words.append(word)
+        return " ".join(words[:4])
+
+
+def _boot_time(proc: str) -> float:
+    """Epoch of the boot by today's clock, to the hundredth; btime in /proc/stat is cut to whole seconds."""
+    with open(os.path.join(proc, "uptime"), encoding="ascii") as uptime:
+        return time.time() - float(uptime.read().split()[0])
+
+
+def started(stat: str, boot: float, ticks: int) -> float:
+    """Epoch of the start from a /proc/PID/stat line; the name in it may hold spaces and brackets."""
+    return boot + int(stat[stat.rindex(")") + 2 :].split()[19]) / ticks
+
+
+def read(pid: int, proc: str = "/proc", boot: Optional[float] = None) -> Optional[Process]:
+    """One process, or None when it is gone or a kernel thread."""
+    base = os.path.join(proc, str(pid))
+    try:
+        with open(os.path.join(base, "cmdline"), "rb") as cmdline:
+            argv = [word.decode(errors="replace") for word in cmdline.read().rstrip(b"\0").split(b"\0")]
+        with open(os.path.join(base, "stat"), encoding="utf-8", errors="replace") as stat_file:
+            stat = stat_file.read()
+    except OSError:
+        return None
+    if argv == [""] or stat[stat.rindex(")") + 2] == "Z":
+        return None
+    try:
+        exe = os.readlink(os.path.join(base, "exe"))
+    except OSError:
+        exe = ""
+    exe = exe[: -len(_DELETED)] if exe.endswith(_DELETED) else exe
+    boot = _boot_time(proc) if boot is None else boot
+    return Process(pid, exe, argv, started(stat, boot, os.sysconf("SC_CLK_TCK")))
+
+
+def processes(proc: str = "/proc") -> Iterator[Process]:
+    """All processes that have a command line."""
+    boot = _boot_time(proc)
+    for name in os.listdir(proc):
+        if name.isdigit():
+            process = read(int(name), proc, boot)
+            if process:
+                yield process
+
+
+def named(table: list[Process], name: str) -> list[Process]:
+    """Those whose program is called ``name``, oldest first."""
+    return sorted((p for p in table if p.name == name), key=lambda p: p.started)
+
+
+def busy(table: list[Process], own: int) -> list[dict[str, object]]:
+    """Running kubeadm and package tools, ourselves excepted."""
+    return [
+        {"pid": p.pid, "what": p.what}
+        for p in sorted(table)
+        if p.pid != own and (p.name == "kubeadm" or p.name in _PACKAGE_TOOLS)
+    ]

@@ -1,0 +1,117 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""What a run keeps on the host's own disk: the API is away while a single master is upgraded."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
+
+DIRECTORY = "/var/lib/clustercare"
+_RECORD = "upgrade.json"
+_LOCK = "lock"
+
+
+def now() -> str:
+    """This moment as people and machines read it."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def private_directory(*below: str, directory: str = DIRECTORY) -> str:
+    """Make sure that a directory under ours is there, for root alone, and return it."""
+    path = directory
+    for name in ("", *below):
+        path = os.path.join(path, name) if name else path
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        os.chmod(path, 0o700)
+    return path
+
+
+def write_private(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Write so that a reader sees the old content or the new one, and a power cut leaves one of them."""
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    sync_directory(os.path.dirname(path))
+
+
+def sync_directory(path: str) -> None:
+    """Make a rename in ``path`` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load(directory: str = DIRECTORY) -> Optional[dict[str, Any]]:
+    """The record of the newest run, or None."""
+    path = os.path.join(directory, _RECORD)
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CareError(f"The run's record {path} cannot be read ({error}); look at it, then move it away.") from error
+    if not isinstance(record, dict):
+        raise CareError(f"The run's record {path} is not what this collection writes; move it away.")
+    return record
+
+
+def with_step(
+    record: Optional[dict[str, Any]], step: str, target: str, run: str, finished: str, seconds: float, **more: Any
+) -> dict[str, Any]:
+    """The record with a finished step noted; what belonged to another target is history and dropped."""
+    steps = dict(record["steps"]) if record and record.get("target") == target else {}
+    steps[step] = {"target": target, "run": run, "finished": finished, "seconds": seconds, **more}
+    return {"target": target, "run": run, "steps": steps}
+
+
+def save(record: dict[str, Any], directory: str = DIRECTORY) -> None:
+    """Write the record to the disk."""
+    private_directory(directory=directory)
+    write_private(os.path.join(directory, _RECORD), (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+
+
+@contextlib.contextmanager
+def locked(deadline: Deadline, directory: str = DIRECTORY) -> Iterator[None]:
+    """Be the only one of us that changes this host; a dead run's module is waited for.
+
+    :raises TimedOut: another module of this collection is still at work here.
+    """
+    path = os.path.join(private_directory(directory=directory), _LOCK)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def taken() -> Optional[str]:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return f"process {os.pread(descriptor, 200, 0).decode(errors='replace').strip() or 'unknown'} holds {path}"
+        return None
+
+    try:
+        wait_until(taken, deadline, "Being the only run that works on this host", interval=0.5)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} since {now()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
