@@ -1,12 +1,9 @@
 # What a person types here; `make` alone lists it. The work itself is in lab/ and tests/.
-PYTHON ?= python3
-FROM ?= 1.34.4
-TO ?= 1.35.4
+# PYTHON makes .venv; it is no bare name, because .venv comes first in PATH below.
+PYTHON ?= /usr/bin/python3
+KUBERNETES := 1.34.4 1.35.4
 
-BIN := .venv/bin
-LAB := $(PYTHON) lab/lab
-LONG_PARTS := upgrade-ha drain maintenance restore systemd services
-COLLECTION := ansible_collections.clustercare.kubeadm
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .PHONY: help venv check sanity prepare molecule integration test test-long demo clean
@@ -14,50 +11,48 @@ COLLECTION := ansible_collections.clustercare.kubeadm
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-venv: .venv/ready ## the tools of requirements-dev.txt in .venv (made again when that file changes)
+venv: .venv/ready ## the tools of requirements-dev.txt in .venv; made again when that file changes
 
-# A fresh Debian has a Python without venv; only then, and only as root, is apt asked.
+# A fresh Debian has no venv in its Python; only then is apt asked, which takes root.
 .venv/ready: requirements-dev.txt
 	@$(PYTHON) -c 'import ensurepip, venv' || { apt-get update -q && apt-get install -yq git python3-venv; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
-	$(BIN)/pip check
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	.venv/bin/pip check
 	@touch $@
 
 check: venv ## lint, types and unit tests: under 2 minutes, no root, no lab
-	$(BIN)/ruff check
-	$(BIN)/yamllint --strict .
-	$(BIN)/mypy -p $(COLLECTION).plugins -p lab
-	$(BIN)/ansible-lint
-	$(BIN)/antsibull-changelog lint
-	$(BIN)/pytest -q tests/unit
+	ruff check
+	yamllint --strict .
+	mypy -p ansible_collections.clustercare.kubeadm.plugins -p lab
+	ansible-lint
+	antsibull-changelog lint
+	pytest -q tests/unit
 
 sanity: venv ## ansible-test sanity and units and Galaxy's importer, on the built artifact
-	$(BIN)/python tests/sanity/run.py
+	.venv/bin/python tests/sanity/run.py
 
-prepare: venv ## everything expensive that the lab needs, packages of this machine included (root)
-	$(LAB) prepare --install --kubernetes $(FROM) --kubernetes $(TO)
+prepare: venv ## everything expensive that labs need, this machine's own packages included (root)
+	lab/lab prepare --install $(addprefix --kubernetes ,$(KUBERNETES))
 
-molecule: prepare ## one role's scenario on a lab (root)
-	$(BIN)/molecule test --scenario-name etcd_backup
+molecule: prepare ## the scenario of one role on a lab (root)
+	molecule test --scenario-name etcd_backup
 
 integration: prepare ## the short tests on real clusters (root)
-	$(BIN)/pytest -v tests/integration
+	pytest -v tests/integration
 
-test: check sanity molecule integration ## all of the above: what CI calls
+test: check sanity molecule integration ## all of the above; what CI calls (root)
 
-test-long: prepare ## the long tests: all, or PART=one of $(LONG_PARTS) molecule
+test-long: prepare ## the long tests: PART=upgrade-ha|drain|maintenance|restore|systemd|services|molecule, or all (root)
 ifneq ($(filter-out molecule,$(PART)),)
-	$(BIN)/pytest -v -m long tests/integration/test_$(subst -,_,$(PART)).py
-else ifeq ($(PART),molecule)
-	$(BIN)/molecule test --all
+	pytest -v -m long tests/integration/test_$(subst -,_,$(PART)).py
 else
-	$(BIN)/molecule test --all
-	$(BIN)/pytest -v -m long tests/integration
+	molecule test --all
+	$(if $(PART),,pytest -v -m long tests/integration)
 endif
 
-demo: prepare ## 1 master + 2 workers, $(FROM) to $(TO) under load, without a failed request (root)
-	$(BIN)/python -m lab.demo --from $(FROM) --to $(TO)
+demo: prepare ## 1 master and 2 workers one minor up, under load and without one failed request (root)
+	.venv/bin/python -m lab.demo
 
-clean: ## remove what was built here; labs and their cache stay (lab/lab down)
+clean: ## removes what was made here; labs and their cache stay (see lab/lab down)
 	rm -rf build .venv .ansible .cache .mypy_cache .pytest_cache .ruff_cache

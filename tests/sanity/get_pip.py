@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Stands in for the get-pip script that ansible-test downloads.
 
-Python carries a pip, and that one fetches the wanted pip. ansible-test starts this inside an empty virtual environment with pip's options and ``pip==VERSION``.
+Python carries a pip, and that one fetches the wanted pip.
+ansible-test starts this inside an empty virtual environment with pip's options and ``pip==VERSION``.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def build() -> Path:
     shutil.rmtree(BUILD, ignore_errors=True)
     run("ansible-galaxy", "collection", "build", "--output-path", BUILD / "dist")
     (artifact,) = (BUILD / "dist").glob("*.tar.gz")
-    run("ansible-galaxy", "collection", "install", artifact, "--no-deps", "--collections-path", BUILD)
+    run("ansible-galaxy", "collection", "install", artifact, "--no-deps", "--collections-path", BUILD, cwd=BUILD)
     dependency = BUILD / "ansible_collections" / "kubernetes" / "core"
     dependency.parent.mkdir()
     dependency.symlink_to(next(iter(kubernetes_core.__path__)))
