@@ -16,4 +16,5 @@ attributes:
     description: A second run with the same options changes nothing.
   platform:
     description: Where the module runs.
+    platforms: posix
 """
