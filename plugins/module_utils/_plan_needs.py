@@ -1,0 +1,131 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""What each host still needs, from its real state and from what earlier runs recorded there.
+
+Image tags alone never say that kubeadm is done: `apply` has phases after the images (upload-config, kubelet-config,
+addons, post-upgrade). Done means that kubeadm's exit 0 is on record for this target, or that the kubelet, which comes
+last, runs the target too; and that everything kubeadm leaves behind agrees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import CONTROL_PLANE, View
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._traps import removed_flags_left
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse_or_none
+
+
+@dataclass
+class Needs:
+    """The steps of one host; ``why`` says in words what was found."""
+
+    packages: bool = False
+    images: bool = False
+    kubeadm: str = "none"
+    drain: bool = False
+    kubelet: bool = False
+    uncordon: bool = False
+    undrained: bool = False
+    unfinished: bool = False
+    why: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return not (self.packages or self.kubeadm != "none" or self.kubelet or self.uncordon)
+
+    def steps(self) -> dict[str, Any]:
+        """The steps alone, for the plan's data."""
+        return {key: value for key, value in asdict(self).items() if key not in ("why", "undrained", "unfinished")}
+
+
+def decide(view: View) -> dict[str, Needs]:
+    """Needs of every host whose facts are there, in inventory order."""
+    needs = {name: _needs_of(view, name) for name in view.known}
+    _finish_addons(view, needs)
+    for name, need in needs.items():
+        need.images = need.kubeadm != "none"
+        _finish_kubelet(view, name, need)
+        need.unfinished = not need.done and view.record_version(name) == view.target
+    return needs
+
+
+def _needs_of(view: View, name: str) -> Needs:
+    need = Needs()
+    missing = _kubeadm_missing(view, name)
+    if missing:
+        need.kubeadm = "apply" if view.masters[:1] == [name] else "node"
+        need.why.append(missing)
+    if view.request.manage_packages:
+        need.packages = _packages_differ(view, name)
+    return need
+
+
+def _kubeadm_missing(view: View, name: str) -> Optional[str]:
+    """Why kubeadm has to run here, or None when it has done all of its work for this target."""
+    target = view.target
+    if view.is_master(name):
+        for component in CONTROL_PLANE:
+            version = view.static_pod(name, component)
+            if version != target:
+                return f"{component} is at {version or 'no known version'}"
+    if view.configured != target:
+        return f"the cluster's configuration says {view.configured or 'nothing'}"
+    left = removed_flags_left(view.host(name), target)
+    if left:
+        return f"kubeadm has not yet removed the kubelet flag --{left[0]}"
+    if view.step_recorded(name, "kubeadm") or view.kubelet(name) == target:
+        return None
+    return "nothing proves that kubeadm ended well here"
+
+
+def _finish_addons(view: View, needs: dict[str, Needs]) -> None:
+    """kube-proxy is the last addon that kubeadm writes, after the last master: it stands for CoreDNS too."""
+    proxy = view.kube_proxy
+    masters = [name for name in view.masters if name in needs]
+    if proxy is None or proxy == view.target or not masters or any(needs[name].kubeadm != "none" for name in masters):
+        return
+    last = masters[-1]
+    needs[last].kubeadm = "apply" if last == view.masters[0] else "node"
+    needs[last].why.append(f"kube-proxy is at {proxy}: the addons are not done")
+
+
+def _packages_differ(view: View, name: str) -> bool:
+    installed = (view.host(name).get("packages") or {}).get("installed") or {}
+    present = {package: parse_or_none(version) for package, version in installed.items() if version}
+    return not present or any(version != view.target for version in present.values())
+
+
+def _finish_kubelet(view: View, name: str, need: Needs) -> None:
+    """The kubelet: drained before its version changes, restarted, and the node given back if we cordoned it."""
+    running = view.kubelet(name)
+    changes = running != view.target
+    if changes:
+        need.why.append(f"its kubelet runs {running or 'no known version'}")
+    need.kubelet = changes or need.kubeadm != "none" or _restart_owed(view, name)
+    need.drain = changes
+    ours = view.cordoned_by_us(view.node(name))
+    if need.drain and not _others_take_pods(view, name):
+        need.drain, need.undrained = False, True
+    cordoned = bool(view.node(name).get("spec", {}).get("unschedulable"))
+    need.uncordon = ours or (need.drain and not cordoned)
+    if ours:
+        need.why.append("an unfinished run of ours left it cordoned")
+
+
+def _restart_owed(view: View, name: str) -> bool:
+    """Our own run ended between kubeadm's new configuration and the kubelet's restart."""
+    if not (view.host(name).get("kubelet") or {}).get("stale"):
+        return False
+    configured = view.step_recorded(name, "kubeadm")
+    restarted = view.step_recorded(name, "kubelet")
+    if not configured:
+        return False
+    return not restarted or str(restarted.get("finished", "")) < str(configured.get("finished", ""))
+
+
+def _others_take_pods(view: View, name: str) -> bool:
+    mine = view.node_name(name)
+    return any(view.takes_pods(node) for other, node in view.nodes.items() if other != mine)

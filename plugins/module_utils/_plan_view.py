@@ -1,0 +1,205 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""What a plan is made from: the request, the hosts' facts, the API's answers, and plain questions to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
+
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+OWNER_ANNOTATION = "clustercare.io/cordoned-by"
+PURPOSE = "upgrade"
+_CORDON_TAINT = "node.kubernetes.io/unschedulable"
+_CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, and what was learned on the hosts (keys are inventory names)."""
+
+    version: str
+    masters: list[str]
+    workers: list[str]
+    hosts: dict[str, dict[str, Any]]
+    packages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    etcd: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unreachable: list[str] = field(default_factory=list)
+    ignore_preflight_errors: list[str] = field(default_factory=list)
+    manage_packages: bool = True
+    max_unavailable: str = "1"
+    drain_emptydir: str = "delete"
+    drain_unmanaged: str = "fail"
+    controller: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which cluster a kubeconfig speaks of."""
+
+    origin: str
+    server: str
+    ca_sha256: tuple[str, ...] = ()
+    verified: bool = True
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the API said; ``error`` when it did not answer, and then the rest is empty."""
+
+    identity: Identity
+    error: Optional[str] = None
+    uid: Optional[str] = None
+    version: Optional[str] = None
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    pods: list[dict[str, Any]] = field(default_factory=list)
+    budgets: list[dict[str, Any]] = field(default_factory=list)
+    kubeadm_config: Optional[dict[str, Any]] = None
+    kubelet_config: Optional[dict[str, Any]] = None
+    kube_proxy_image: Optional[str] = None
+
+
+class Finding(NamedTuple):
+    """A refusal, or a warning: about a host (inventory name), a node, or the whole cluster (empty)."""
+
+    host: str
+    rule: str
+    sentence: str
+    refuse: bool = True
+
+    @property
+    def message(self) -> str:
+        return f"{self.host}: {self.sentence}" if self.host else self.sentence[:1].upper() + self.sentence[1:]
+
+
+def image_version(image: Optional[str]) -> Optional[Version]:
+    """The version in an image's tag; None for a digest or a tag that is no version."""
+    name = (image or "").split("@", 1)[0].rsplit("/", 1)[-1]
+    return parse_or_none(name.split(":", 1)[1]) if ":" in name else None
+
+
+class View:
+    """Plain questions to a request and a cluster. ``target`` is set once it is known."""
+
+    def __init__(self, request: Request, cluster: Cluster) -> None:
+        self.request = request
+        self.cluster = cluster
+        self.target: Version = Version(0, 0, 0)
+        self.masters = _once(request.masters)
+        self.workers = [name for name in _once(request.workers) if name not in self.masters]
+        self.nodes = {node["metadata"]["name"]: node for node in cluster.nodes}
+
+    # ---- the inventory
+
+    @property
+    def names(self) -> list[str]:
+        """Every inventory host, masters first."""
+        return self.masters + self.workers
+
+    @property
+    def known(self) -> list[str]:
+        """Inventory hosts whose facts are there."""
+        return [name for name in self.names if self.request.hosts.get(name)]
+
+    @property
+    def unknown(self) -> list[str]:
+        """Inventory hosts without facts: unreachable, or left out by --limit."""
+        return [name for name in self.names if not self.request.hosts.get(name)]
+
+    def host(self, name: str) -> dict[str, Any]:
+        return self.request.hosts.get(name) or {}
+
+    def is_master(self, name: str) -> bool:
+        return name in self.masters
+
+    # ---- nodes
+
+    def node_name(self, name: str) -> Optional[str]:
+        return self.host(name).get("node_name")
+
+    def node(self, name: str) -> dict[str, Any]:
+        return self.nodes.get(self.node_name(name) or "", {})
+
+    def label(self, name: str) -> str:
+        """The inventory name, with the node's beside it where they differ."""
+        node = self.node_name(name)
+        return name if not node or node == name else f"{name} (node {node})"
+
+    def is_control_plane(self, node: dict[str, Any]) -> bool:
+        return _CONTROL_PLANE_LABEL in (node.get("metadata", {}).get("labels") or {})
+
+    def not_ready(self, node: dict[str, Any]) -> Optional[str]:
+        """Why a node is not Ready, or None."""
+        for condition in node.get("status", {}).get("conditions") or []:
+            if condition.get("type") == "Ready":
+                if condition.get("status") == "True":
+                    return None
+                said = condition.get("message") or condition.get("reason") or ""
+                return str(said) or f"its Ready condition is {condition.get('status')}"
+        return "it has never reported a Ready condition"
+
+    def takes_pods(self, node: dict[str, Any]) -> bool:
+        """Whether ordinary pods can be scheduled there; what we cordoned ourselves is given back in time."""
+        spec = node.get("spec", {})
+        if self.not_ready(node) or (spec.get("unschedulable") and not self.cordoned_by_us(node)):
+            return False
+        taints = [taint for taint in spec.get("taints") or [] if taint.get("key") != _CORDON_TAINT]
+        return not any(taint.get("effect") in ("NoSchedule", "NoExecute") for taint in taints)
+
+    def cordoned_by_us(self, node: dict[str, Any]) -> bool:
+        """Cordoned by an upgrade of ours that did not end; others' cordons are not ours to lift."""
+        annotations = node.get("metadata", {}).get("annotations") or {}
+        return bool(node.get("spec", {}).get("unschedulable")) and annotations.get(OWNER_ANNOTATION) == PURPOSE
+
+    # ---- versions
+
+    def kubelet(self, name: str) -> Optional[Version]:
+        """The kubelet that really runs; what the API says only when the process cannot be asked."""
+        running = parse_or_none((self.host(name).get("kubelet") or {}).get("running"))
+        return running or parse_or_none(self.node(name).get("status", {}).get("nodeInfo", {}).get("kubeletVersion"))
+
+    def static_pod(self, name: str, component: str) -> Optional[Version]:
+        pod = (self.host(name).get("static_pods") or {}).get(component) or {}
+        return parse_or_none(pod.get("version")) or image_version(pod.get("image"))
+
+    def api_server(self, name: str) -> Optional[Version]:
+        """A master's own API server: what it answers, else what its manifest says."""
+        api = self.host(name).get("api") or {}
+        return parse_or_none(api.get("version")) or self.static_pod(name, "kube-apiserver")
+
+    def api_servers(self) -> dict[str, Version]:
+        found = {name: self.api_server(name) for name in self.masters if name in self.known}
+        return {name: version for name, version in found.items() if version}
+
+    @property
+    def configured(self) -> Optional[Version]:
+        """The version in the ConfigMap kubeadm-config: kubeadm writes it after the static pods."""
+        return parse_or_none((self.cluster.kubeadm_config or {}).get("kubernetesVersion"))
+
+    @property
+    def kube_proxy(self) -> Optional[Version]:
+        return image_version(self.cluster.kube_proxy_image)
+
+    # ---- our own earlier runs
+
+    def record_version(self, name: str) -> Optional[Version]:
+        return parse_or_none((self.host(name).get("record") or {}).get("target"))
+
+    def step_recorded(self, name: str, step: str) -> Optional[dict[str, Any]]:
+        """The record of a step that ended well for this target."""
+        record = self.host(name).get("record") or {}
+        found = (record.get("steps") or {}).get(step) or {}
+        at = parse_or_none(found.get("target") or record.get("target"))
+        return found if found and at == self.target else None
+
+    @property
+    def cluster_name(self) -> str:
+        return str((self.cluster.kubeadm_config or {}).get("clusterName") or "kubernetes")
+
+
+def _once(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
