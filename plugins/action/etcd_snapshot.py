@@ -1,0 +1,119 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's half of etcd_snapshot: runs the module, then brings the file here in pieces."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any, Optional
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import SIDECAR, existing, prove
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pieces import PIECE, command, unpack
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
+    WholeFile,
+    need_space,
+    private_directory,
+    write_whole,
+)
+
+_TRIES = 4
+display = Display()
+
+
+class ActionModule(ActionBase):
+    """Everything about etcd happens in the module; here is only the way of the file."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        result.update(self._execute_module(task_vars=task_vars))
+        fetch_to = self._task.args.get("fetch_to")
+        if result.get("failed") or not fetch_to:
+            return result
+        directory = self._loader.path_dwim(fetch_to)
+        try:
+            result["fetched"] = self._fetch(result["snapshot"], directory)
+        except CareError as error:
+            result.update(error.results)
+            result.update(failed=True, msg=f"{error.message} The snapshot itself is safe on the host.")
+            return result
+        result["changed"] = bool(result.get("changed")) or result["fetched"]["changed"]
+        return result
+
+    def _fetch(self, snapshot: dict[str, Any], directory: str) -> dict[str, Any]:
+        """The copy on the controller: the one that is there already, or a new one."""
+        began = time.monotonic()
+        path = os.path.join(directory, os.path.basename(snapshot["path"]))
+        if self._task.check_mode and "sha256" not in snapshot:
+            need_space(directory, snapshot["size"], "fetch_to")
+            return {"path": path, "size": snapshot["size"], "changed": True}
+        known = existing(path)
+        if known and known["sha256"] != snapshot["sha256"]:
+            raise CareError(
+                f"Another snapshot lies at {path} on the controller: move it away, or take another name (option name)."
+            )
+        if not known:
+            need_space(directory, snapshot["size"], "fetch_to")
+            if self._task.check_mode:
+                return {"path": path, "size": snapshot["size"], "changed": True}
+            private_directory(directory)
+            known = self._copy(snapshot, path)
+        return {
+            "path": path,
+            "size": known["size"],
+            "sha256": known["sha256"],
+            "revision": known["revision"],
+            "changed": known.get("copied", False),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+
+    def _copy(self, snapshot: dict[str, Any], path: str) -> dict[str, Any]:
+        size = snapshot["size"]
+        with WholeFile(path) as file:
+            while file.size < size:
+                length = min(PIECE, size - file.size)
+                file.write(self._piece(snapshot["path"], file.size, length))
+                display.vv(f"etcd_snapshot: {file.size >> 20} of {size >> 20} MiB", host=self._task_host())
+            file.sync()
+            proof = prove(file.part)
+            if proof["sha256"] != snapshot["sha256"]:
+                raise CareError(
+                    f"The copy on the controller was thrown away: it differs from {snapshot['path']} on the host "
+                    f"(SHA-256 {proof['sha256']}, not {snapshot['sha256']}), which has changed meanwhile. Run it again."
+                )
+            write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
+            file.commit()
+        return {**proof, "copied": True}
+
+    def _piece(self, source: str, offset: int, length: int) -> bytes:
+        """One piece of the file, tried again when the connection or the piece was broken."""
+        why = ""
+        for attempt in range(_TRIES):
+            if attempt:
+                display.warning(f"etcd_snapshot: {why} Trying again.")
+                time.sleep(2**attempt)
+            try:
+                # Data on stdin keeps ssh from making a terminal, where stderr would mix with the data.
+                data = b"\n" if self._connection.is_pipelining_enabled() else None
+                answer = self._low_level_execute_command(command(source, offset, length), in_data=data)
+            except AnsibleConnectionFailure as error:
+                why = f"The connection broke at byte {offset} of {source}: {error}."
+                continue
+            try:
+                return unpack(answer["stdout"], length)
+            except ValueError as error:
+                said = answer["stderr"].strip() or f"exit code {answer['rc']}"
+                why = f"The piece at byte {offset} of {source} did not arrive whole: {error} ({said})."
+        raise CareError(f"{why} Gave up after {_TRIES} tries; run this again when the connection is steady.")
+
+    def _task_host(self) -> Optional[str]:
+        return getattr(self._play_context, "remote_addr", None)

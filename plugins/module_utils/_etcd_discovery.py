@@ -1,0 +1,173 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""Where this host's etcd listens, what it trusts, where its data is: asked of etcd itself, or of its manifest."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple, Optional
+from urllib.parse import urlsplit
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_objects
+
+MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+
+
+class Etcd(NamedTuple):
+    """This host's etcd."""
+
+    name: str
+    data_dir: str
+    access: Access
+    source: str
+    pid: Optional[int]
+
+
+class NoEtcd(CareError):
+    """Nothing on this host says that it runs etcd."""
+
+
+def settings(argv: list[str], environment: Optional[dict[str, str]] = None) -> dict[str, str]:
+    """etcd's settings by flag name: ``--flag=value``, ``--flag value``, ``-flag``, and ``ETCD_FLAG`` below them."""
+    found = {
+        name[len("ETCD_") :].lower().replace("_", "-"): value
+        for name, value in (environment or {}).items()
+        if name.startswith("ETCD_")
+    }
+    words = argv[1:]
+    for index, word in enumerate(words):
+        if not word.startswith("-"):
+            continue
+        flag, equals, value = word.lstrip("-").partition("=")
+        if not equals:
+            following = words[index + 1] if index + 1 < len(words) else ""
+            value = following if following and not following.startswith("-") else "true"
+        found[flag] = value
+    return found
+
+
+def choose_endpoint(flags: dict[str, str]) -> Optional[str]:
+    """The URL to ask: loopback before the others, HTTPS only; a wildcard address is asked on loopback."""
+    sources = ("listen-client-http-urls", "listen-client-urls", "advertise-client-urls")
+    written = next((flags[flag] for flag in sources if flags.get(flag)), "")
+    urls = [url.strip() for url in written.split(",") if url.strip()]
+    usable = []
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname:
+            continue
+        host = _WILDCARDS.get(parts.hostname) or (f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+        usable.append(f"https://{host}:{parts.port or 2379}")
+    loopback = [url for url in usable if urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")]
+    return next(iter(loopback or usable), None)
+
+
+def choose_access(flags: dict[str, str], wanted: Access) -> Access:
+    """Endpoint and certificates: what was asked for, else kubeadm's health check client, else etcd's own certificate.
+
+    :param wanted: the task's options; empty ones are found out.
+    """
+    endpoint = wanted.endpoint or choose_endpoint(flags)
+    if not endpoint:
+        raise CareError(
+            "This host's etcd does not say where it listens over HTTPS "
+            f"(--listen-client-urls={flags.get('listen-client-urls', '')}); name it with option endpoint."
+        )
+    ca = wanted.ca or flags.get("trusted-ca-file") or None
+    cert, key = wanted.cert, wanted.key
+    if not cert and ca:
+        beside = os.path.join(os.path.dirname(ca), "healthcheck-client")
+        if os.path.exists(beside + ".crt") and os.path.exists(beside + ".key"):
+            cert, key = beside + ".crt", beside + ".key"
+    if not cert:
+        cert, key = flags.get("cert-file") or None, flags.get("key-file") or None
+    return Access(endpoint, ca, cert, key)
+
+
+def _words(path: str) -> list[str]:
+    """What /proc writes with a zero byte after each word; nothing when the process is gone."""
+    try:
+        with open(path, "rb") as file:
+            return [word.decode("utf-8", "replace") for word in file.read().split(b"\0") if word]
+    except OSError:
+        return []
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def processes(proc: str = "/proc") -> list[tuple[int, list[str], dict[str, str]]]:
+    """Every etcd in this host's own network: pid, argv, environment. A pod's private etcd is not among them."""
+    network = _link(f"{proc}/self/ns/net")
+    found = []
+    for entry in os.listdir(proc):
+        if not entry.isdigit():
+            continue
+        executable = _link(f"{proc}/{entry}/exe").split(" (deleted)")[0]
+        if os.path.basename(executable) != "etcd" or _link(f"{proc}/{entry}/ns/net") != network:
+            continue
+        argv = _words(f"{proc}/{entry}/cmdline")
+        pairs = [word.partition("=") for word in _words(f"{proc}/{entry}/environ")]
+        if argv:
+            found.append((int(entry), argv, {name: value for name, _equals, value in pairs}))
+    return sorted(found)
+
+
+def manifest_argv(pod: dict[str, Any]) -> list[str]:
+    """The argv of the container named etcd in a pod."""
+    containers = (pod.get("spec") or {}).get("containers") or []
+    for container in containers:
+        if container.get("name") == "etcd" or len(containers) == 1:
+            return [*(container.get("command") or []), *(container.get("args") or [])]
+    return []
+
+
+def discover(wanted: Access, manifest: str = MANIFEST, proc: str = "/proc") -> Etcd:
+    """This host's etcd, from the running process, else from its manifest.
+
+    :raises NoEtcd: when there is neither.
+    """
+    running = processes(proc)
+    if len(running) > 1:
+        # Another etcd on the host's network (Calico's, for one): the cluster's own has kubeadm's or the default data.
+        ours = [one for one in running if settings(one[1], one[2]).get("data-dir", "").startswith("/var/lib/etcd")]
+        if len(ours) != 1:
+            pids = ", ".join(str(pid) for pid, _argv, _environment in running)
+            if not wanted.endpoint:
+                raise CareError(f"Several etcd processes run here ({pids}); say which is meant with option endpoint.")
+            port = urlsplit(wanted.endpoint).port or 2379
+            ours = [one for one in running if f":{port}" in settings(one[1], one[2]).get("listen-client-urls", "")]
+        running = ours or running
+    if running:
+        pid, argv, environment = running[0]
+        flags = settings(argv, environment)
+        source = f"process {pid}"
+        found_pid: Optional[int] = pid
+    elif os.path.exists(manifest):
+        flags = settings(manifest_argv(read_objects([manifest])[0]))
+        source = manifest
+        found_pid = None
+    else:
+        raise NoEtcd(
+            f"No etcd runs on this host and there is no {manifest}: run this on a master with stacked etcd, as root."
+        )
+    if flags.get("config-file") and not (wanted.endpoint and wanted.ca):
+        raise CareError(
+            f"etcd takes its settings from {flags['config-file']}, which this module does not read; "
+            "name the options endpoint, ca_cert, client_cert and client_key."
+        )
+    return Etcd(
+        name=flags.get("name", "default"),
+        data_dir=flags.get("data-dir", ""),
+        access=choose_access(flags, wanted),
+        source=source,
+        pid=found_pid,
+    )

@@ -1,0 +1,149 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""Files that appear whole or not at all, readable by their owner alone."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from typing import Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+
+# A big file is pushed to the disk bit by bit: one long fsync at the end would stall the etcd beside it.
+_FLUSH_EVERY = 64 << 20
+
+
+def private_directory(path: str) -> bool:
+    """Make sure that ``path`` is a directory nobody else can write to; what is made is 0700. True when it was made."""
+    try:
+        about = os.stat(path)
+    except FileNotFoundError:
+        try:
+            parent = os.path.dirname(os.path.abspath(path))
+            if not os.path.isdir(parent):
+                private_directory(parent)
+            os.mkdir(path, 0o700)
+            os.chmod(path, 0o700)
+            return True
+        except OSError as error:
+            raise CareError(f"The directory {path} cannot be made: {error.strerror}.") from error
+    except OSError as error:
+        raise CareError(f"The directory {path} cannot be looked at: {error.strerror}.") from error
+    if not stat.S_ISDIR(about.st_mode):
+        raise CareError(f"{path} is not a directory.")
+    if about.st_mode & 0o022:
+        raise CareError(
+            f"Others may write to the directory {path} (mode {stat.S_IMODE(about.st_mode):04o}): "
+            f"choose another one, or take the right away with chmod 0700 {path}."
+        )
+    return False
+
+
+def free_bytes(path: str) -> int:
+    """Bytes that may still be written below ``path``, which need not exist yet."""
+    while not os.path.exists(path):
+        path = os.path.dirname(os.path.abspath(path))
+    about = os.statvfs(path)
+    return about.f_bavail * about.f_frsize
+
+
+def need_space(directory: str, needed: int, option: str) -> None:
+    """:raises CareError: when ``directory`` has no room for ``needed`` bytes."""
+    free = free_bytes(directory)
+    if free < needed:
+        raise CareError(
+            f"{directory} has {free // 2**20} MiB free, {-(-needed // 2**20)} MiB are needed: "
+            f"make room, or choose another directory (option {option})."
+        )
+
+
+class WholeFile:
+    """Writes ``<path>.part`` (0600); ``commit`` puts it in place, leaving the block without it removes it.
+
+    A ``.part`` that a dead run left behind is replaced; one that somebody is writing is not (a lock tells).
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.part = path + ".part"
+        self.size = 0
+        self._flushed = 0
+        self._file: Optional[int] = None
+
+    def __enter__(self) -> WholeFile:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._file = os.open(self.part, flags, 0o600)
+        except FileExistsError:
+            self._remove_leftover()
+            self._file = os.open(self.part, flags, 0o600)
+        except OSError as error:
+            raise CareError(f"{self.part} cannot be made: {error.strerror}.") from error
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self
+
+    def _remove_leftover(self) -> None:
+        try:
+            old = os.open(self.part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise CareError(f"{self.part} is in the way: {error.strerror}.") from error
+        try:
+            fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(self.part)
+        except BlockingIOError as error:
+            raise CareError(f"{self.part} is being written by somebody else: wait for it to end.") from error
+        finally:
+            os.close(old)
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``."""
+        assert self._file is not None
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+            self.size += len(data)
+            if self.size - self._flushed >= _FLUSH_EVERY:
+                os.fdatasync(self._file)
+                self._flushed = self.size
+        except OSError as error:
+            raise CareError(f"{self.part} cannot be written: {error.strerror}.") from error
+
+    def sync(self) -> None:
+        """After this the disk has all that was written."""
+        assert self._file is not None
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise CareError(f"{self.part} cannot be written: {error.strerror}.") from error
+
+    def commit(self) -> None:
+        """Put the file in its place, for good."""
+        self.sync()
+        assert self._file is not None
+        os.rename(self.part, self.path)
+        os.close(self._file)
+        self._file = None
+        directory = os.open(os.path.dirname(os.path.abspath(self.path)), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._file is not None:
+            os.unlink(self.part)
+            os.close(self._file)
+            self._file = None
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """A small file in one go."""
+    with WholeFile(path) as file:
+        file.write(data)
+        file.commit()
