@@ -24,7 +24,7 @@ venv: .venv/ready ## the tools of requirements-dev.txt in .venv; made again when
 check: venv ## lint, types and unit tests: under 2 minutes, no root, no lab
 	ruff check
 	yamllint --strict .
-	mypy -p ansible_collections.clustercare.kubeadm.plugins -p lab
+	mypy -p ansible_collections.clustercare.kubeadm.plugins -p lab -p tests
 	ansible-lint
 	antsibull-changelog lint
 	pytest -q tests/unit

@@ -31,6 +31,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> None:
     # ansible-test and the importer look for their tools in PATH and go wrong over another checkout's collections.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     environment["PATH"] = f"{TOOLS}:{environment['PATH']}"
+    environment["ANSIBLE_COLLECTIONS_PATH"] = str(BUILD)
     finished = subprocess.run(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, check=False)
     if finished.returncode:
         sys.exit(f"sanity: failed with {finished.returncode}: {' '.join(map(str, command))}")
