@@ -206,8 +206,8 @@ TRAPS: tuple[Trap, ...] = (
         "JobPodReplacementPolicy JobSuccessPolicy LogarithmicScaleDown OrderedNamespaceDeletion "
         "PodLifecycleSleepAction PodLifecycleSleepActionAllowZero PreventStaticPodAPIReferences "
         "RelaxedDNSSearchValidation ResilientWatchCacheInitialization RetryGenerateName SchedulerQueueingHints "
-        "SidecarContainers StreamingCollectionEncodingToJSON StreamingCollectionEncodingToProtobuf StructuredAuthenticationConfiguration "
-        "WorkloadAwarePreemption",
+        "SidecarContainers StreamingCollectionEncodingToJSON StreamingCollectionEncodingToProtobuf "
+        "StructuredAuthenticationConfiguration WorkloadAwarePreemption",
     ),
 )
 

@@ -64,7 +64,7 @@ class World:
                 "installed": dict.fromkeys(("kubeadm", "kubelet", "kubectl"), f"{version}-1.1"),
                 "interrupted": False,
             },
-            "static_pods": {c: {"version": version, "running": True, "flags": []} for c in COMPONENTS} if master else {},
+            "static_pods": {c: {"version": version, "running": True, "flags": []} for c in COMPONENTS if master},
             "ca_sha256": CA,
             "api": {"address": f"10.80.0.1{name[-1]}", "port": 6443, "reachable": True, "version": f"v{version}",
                     "kube_system_uid": UID, "error": None} if master else None,
@@ -292,7 +292,7 @@ REFUSED: list[tuple[str, Callable[[World], Any], str, str, list[str]]] = [
         change("request.controller", {"in_pod": True, "hostname": "ansible-0"}), call("pod", "ops/ansible-0", "w1")),
      "w1", "controller", ["ops/ansible-0", "evict"]),
     ("old kubeadm without package management", both(change("request.manage_packages", False),
-        change("hosts.cp1.kubelet.installed", NEW)), "cp1", "binaries", ["kubeadm", OLD, NEW, "upgrade_manage_packages"]),
+        change("hosts.cp1.kubelet.installed", NEW)), "cp1", "binaries", ["kubeadm", OLD, "upgrade_manage_packages"]),
     ("a trap", change("hosts.w1.cgroup", 1), "w1", "trap_cgroup_config", ["cgroup v1", "failCgroupV1"]),
 ]  # fmt: skip
 
