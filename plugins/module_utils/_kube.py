@@ -30,6 +30,9 @@ from ansible_collections.kubernetes.core.plugins.module_utils.args_common import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
+# Under this name the API server notes which fields were last set by us.
+FIELD_MANAGER = "clustercare.kubeadm"
+
 _CONNECT_TIMEOUT = 5.0
 _READ_TIMEOUT = 10.0
 _LONGEST_READ_TIMEOUT = 60.0
@@ -194,7 +197,7 @@ class Api:
                 if 200 <= answer.status < 300 or answer.status in allow:
                     return answer
                 seen = f"{answer.status} {answer.message}"
-                if not passes_by_itself(answer) and not self._starting_up(answer) and not _conflict(verb, answer):
+                if not passes_by_itself(answer) and not self.starting_up(answer):
                     raise Refused(f"{_WORDS[verb]} {path} at {self.host} was refused: {seen}", answer)
                 if answer.retry_after is not None:
                     pause = max(pause, min(answer.retry_after, _LONGEST_RETRY_AFTER))
@@ -231,14 +234,19 @@ class Api:
                 return found
             wanted = {**query, "limit": _PAGE, "continue": following}
 
-    def patch(self, path: str, body: Any, deadline: Deadline) -> dict[str, Any]:
-        """Merge ``body`` into an object (null removes a key)."""
-        return self.call("patch", path, deadline, body=body).body
+    def patch(self, path: str, body: Any, deadline: Deadline) -> dict[str, Any] | None:
+        """Merge ``body`` into an object (null removes a key).
+
+        :returns: the object as it is then; None when it changed since ``body``'s own resourceVersion.
+        """
+        answer = self.call("patch", path, deadline, {"fieldManager": FIELD_MANAGER}, body, allow=(409,))
+        return None if answer.status == 409 else answer.body
 
     def _note_trouble(self) -> None:
         self._trouble = time.monotonic()
 
-    def _starting_up(self, answer: Answer) -> bool:
+    def starting_up(self, answer: Answer) -> bool:
+        """Whether a refusal may only mean that the server does not know its roles yet."""
         recently = self._trouble is not None and time.monotonic() - self._trouble < _FORBIDDEN_AFTER_TROUBLE
         return answer.status in (401, 403) and recently
 
@@ -266,10 +274,6 @@ _METHODS = {
     "patch": ("PATCH", _MERGE_PATCH),
 }
 _WORDS = {"get": "Reading", "list": "Listing", "create": "Creating", "delete": "Deleting", "patch": "Changing"}
-
-
-def _conflict(verb: str, answer: Answer) -> bool:
-    return verb == "patch" and answer.status == 409
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -425,7 +429,7 @@ def _build(api_client: Any, configuration: Any, auth: Mapping[str, Any]) -> Api:
     import urllib3
 
     def headers() -> Any:
-        made = urllib3.HTTPHeaderDict({"User-Agent": "clustercare.kubeadm"})
+        made = urllib3.HTTPHeaderDict({"User-Agent": FIELD_MANAGER})
         if configuration.username and configuration.password:
             made["Authorization"] = configuration.get_basic_auth_token()
         # Asked each time: this is where the client refreshes a token that ends.

@@ -1,0 +1,159 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""Cordons with an owner: whose a node's cordon is, setting ours, lifting only ours."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import FIELD_MANAGER, Api
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
+
+ANNOTATION = "clustercare.io/cordon"
+_RACES = 5
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who cordons: the purpose decides whose a cordon is, the rest is for people."""
+
+    purpose: str
+    run: str
+    host: str
+    time: str
+
+    def annotation(self) -> str:
+        """As it stands on the node."""
+        return json.dumps({"owner": self.purpose, "run": self.run, "host": self.host, "time": self.time})
+
+
+@dataclass(frozen=True)
+class Cordon:
+    """A node's cordon as it is. ``owner`` is None when nobody of this collection set it."""
+
+    cordoned: bool
+    owner: str | None = None
+    run: str | None = None
+    host: str | None = None
+    time: str | None = None
+    setter: str | None = None
+    marked: bool = False
+
+    def is_ours(self, purpose: str) -> bool:
+        """Whether it was set for this purpose, by this run or an earlier one."""
+        return self.cordoned and self.owner == purpose
+
+    def data(self) -> dict[str, Any]:
+        """For a module's result."""
+        return {"cordoned": self.cordoned, "owner": self.owner, "run": self.run, "time": self.time}
+
+    def __str__(self) -> str:
+        if self.owner:
+            told = [f"run {self.run}" if self.run else "", f"from {self.host}" if self.host else ""]
+            told.append(f"at {self.time}" if self.time else "")
+            said = ", ".join(item for item in told if item)
+            return f"for '{self.owner}'" + (f" ({said})" if said else "")
+        by = f"by {self.setter}" if self.setter else "by somebody else"
+        return by + (f" at {self.time}" if self.time else "")
+
+
+def read_cordon(node: dict[str, Any]) -> Cordon:
+    """Whose cordon a node carries.
+
+    The annotation alone may be left over (``kubectl uncordon`` does not know it, a later ``kubectl cordon`` is not
+    ours), so the API server's own record of who last set the field decides where it has one.
+    """
+    metadata = node.get("metadata") or {}
+    written = (metadata.get("annotations") or {}).get(ANNOTATION)
+    marked = written is not None
+    if not (node.get("spec") or {}).get("unschedulable"):
+        return Cordon(False, marked=marked)
+    setter, time = _last_setter(metadata)
+    if written is None or setter not in (None, FIELD_MANAGER):
+        return Cordon(True, setter=setter, time=time, marked=marked)
+    try:
+        told = json.loads(written)
+        owner = str(told["owner"])
+    except (ValueError, TypeError, KeyError):
+        return Cordon(True, setter=setter, time=time, marked=True)
+    return Cordon(True, owner, told.get("run"), told.get("host"), told.get("time"), setter, marked=True)
+
+
+def _last_setter(metadata: dict[str, Any]) -> tuple[str | None, str | None]:
+    for entry in metadata.get("managedFields") or []:
+        fields = entry.get("fieldsV1") or {}
+        if not entry.get("subresource") and "f:unschedulable" in (fields.get("f:spec") or {}):
+            return entry.get("manager"), entry.get("time")
+    return None, None
+
+
+def node_path(name: str) -> str:
+    """Where the API keeps a node."""
+    return f"/api/v1/nodes/{name}"
+
+
+def set_cordon(api: Api, name: str, owner: Owner, deadline: Deadline) -> tuple[Cordon, bool]:
+    """Cordon a node and note the owner in one step, unless it is cordoned already; then read it back.
+
+    :returns: the cordon as it is now, and whether this call set it.
+    :raises CareError: when the API server did not keep it.
+    """
+    for _race in range(_RACES):
+        node = api.get(node_path(name), deadline)
+        found = read_cordon(node)
+        if found.cordoned:
+            return found, False
+        body = _change(node, True, owner.annotation())
+        if api.patch(node_path(name), body, deadline) is None:
+            continue
+        now = read_cordon(api.get(node_path(name), deadline))
+        if not now.cordoned:
+            raise CareError(
+                f"Node {name} was cordoned, but is not when read back; something in the cluster lifts cordons. "
+                "Nothing was evicted.",
+                changed=True,
+            )
+        return now, True
+    raise CareError(f"Node {name} changes faster than it can be cordoned; nothing was evicted, run it again.")
+
+
+def lift_cordon(api: Api, name: str, purpose: str, force: bool, deadline: Deadline) -> tuple[Cordon, bool]:
+    """Uncordon a node if the cordon is ours (or with force), and remove our mark; then read it back.
+
+    :returns: the cordon as it is now, and whether this call changed anything.
+    """
+    for _race in range(_RACES):
+        node = api.get(node_path(name), deadline)
+        found = read_cordon(node)
+        if not may_lift(found, purpose, force):
+            return found, False
+        if api.patch(node_path(name), _change(node, None, None), deadline) is None:
+            continue
+        now = read_cordon(api.get(node_path(name), deadline))
+        if now.is_ours(purpose):
+            raise CareError(f"Node {name} was uncordoned, but is still cordoned when read back; run it again.")
+        return now, True
+    raise CareError(f"Node {name} changes faster than it can be uncordoned; run it again.")
+
+
+def may_lift(found: Cordon, purpose: str, force: bool) -> bool:
+    """Whether there is something to lift, and it is ours to lift."""
+    if not found.cordoned:
+        # Uncordoned by hand meanwhile: our mark would make a later cordon look like ours.
+        return found.marked
+    return force or found.is_ours(purpose)
+
+
+def _change(node: dict[str, Any], unschedulable: bool | None, annotation: str | None) -> dict[str, Any]:
+    """One patch for both halves, refused by the server when the node changed since it was read."""
+    return {
+        "metadata": {
+            "resourceVersion": node["metadata"]["resourceVersion"],
+            "annotations": {ANNOTATION: annotation},
+        },
+        "spec": {"unschedulable": unschedulable},
+    }
