@@ -69,8 +69,8 @@ RETURN = r"""
 _value:
   description: >-
     The report, with C(run), C(cluster), C(target), C(outcome), C(failure), C(started), C(finished), C(seconds),
-    C(nodes) (each with C(before), C(after), C(outcome), C(seconds) and C(phases)), C(phases) (seconds of all nodes together),
-    C(snapshot), C(refusals) and C(warnings).
+    C(nodes) (each with C(before), C(after), C(outcome), C(seconds) and C(phases)), C(phases) (seconds of all nodes
+    together), C(snapshot), C(refusals) and C(warnings).
   type: dict
 """
 

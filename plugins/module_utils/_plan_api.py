@@ -46,7 +46,7 @@ def read_cluster(api: Reads, identity: Identity, deadline: Deadline) -> Cluster:
             budgets=api.list("/apis/policy/v1/poddisruptionbudgets", deadline),
             kubeadm_config=_config(api, "kubeadm-config", "ClusterConfiguration", deadline),
             kubelet_config=_config(api, "kubelet-config", "kubelet", deadline),
-            kube_proxy_image=_kube_proxy(api, deadline),
+            daemonsets=api.list("/apis/apps/v1/daemonsets", deadline),
         )
     except CareError as error:
         return replace(cluster, error=error.message)
@@ -69,12 +69,3 @@ def _config(api: Reads, name: str, key: str, deadline: Deadline) -> Optional[dic
     except yaml.YAMLError as error:
         raise CareError(f"{key} in the ConfigMap kube-system/{name} is not YAML: {error}") from error
     return read if isinstance(read, dict) else None
-
-
-def _kube_proxy(api: Reads, deadline: Deadline) -> Optional[str]:
-    """The image of kubeadm's kube-proxy; None where something else does its work."""
-    found = api.find("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy", deadline)
-    if not found:
-        return None
-    containers = found["spec"]["template"]["spec"]["containers"]
-    return next((str(c["image"]) for c in containers if c.get("name") == "kube-proxy"), None)

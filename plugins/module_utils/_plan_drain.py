@@ -1,57 +1,55 @@
 # Copyright (c) 2026, the clustercare.kubeadm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # PRIVATE to this collection: may change in any release.
-"""Who would hold up the drain of a node, told before anything is touched."""
+"""Who would hold up the drains of an upgrade, told before anything is touched. The verdicts are the drain's own."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _drain
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import View
 
-
-def obstacles(view: View, name: str) -> list[dict[str, Any]]:
-    """Budgets that allow nothing now, pods with two budgets, pods that would be lost."""
-    node = view.node_name(name)
-    pods = [pod for pod in view.cluster.pods if pod.get("spec", {}).get("nodeName") == node and _would_go(pod)]
-    found: list[dict[str, Any]] = []
-    held: dict[str, tuple[dict[str, Any], list[str]]] = {}
-    bare: list[str] = []
-    local: list[str] = []
-    for pod in pods:
-        here = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-        budgets = [budget for budget in view.cluster.budgets if _matches(budget, pod)]
-        names = [f"{b['metadata']['namespace']}/{b['metadata']['name']}" for b in budgets]
-        if len(budgets) > 1:
-            sentence = (
-                f"{here} is under {len(budgets)} budgets ({', '.join(names)}): it can never be evicted, keep one."
-            )
-            found.append(_obstacle(view, name, "budgets", names[0], [here], sentence))
-        elif budgets and int((budgets[0].get("status") or {}).get("disruptionsAllowed") or 0) == 0:
-            held.setdefault(names[0], (budgets[0], []))[1].append(here)
-        if not pod["metadata"].get("ownerReferences"):
-            bare.append(here)
-        if any("emptyDir" in volume for volume in pod["spec"].get("volumes") or []):
-            local.append(here)
-    for budget_name, (budget, names) in held.items():
-        status = budget.get("status") or {}
-        sentence = (
-            f"budget {budget_name} allows no eviction now (needs {status.get('desiredHealthy', '?')} healthy, has "
-            f"{status.get('currentHealthy', '?')}): {', '.join(names)}."
-        )
-        found.append(_obstacle(view, name, "budget", budget_name, names, sentence))
-    if bare and view.request.drain_unmanaged == "fail":
-        sentence = (
-            f"nothing would make these pods again, so the drain stops (upgrade_drain_unmanaged): {', '.join(bare)}."
-        )
-        found.append(_obstacle(view, name, "unmanaged", None, bare, sentence))
-    if local and view.request.drain_emptydir == "fail":
-        sentence = f"these pods have an emptyDir, so the drain stops (upgrade_drain_emptydir): {', '.join(local)}."
-        found.append(_obstacle(view, name, "emptydir", None, local, sentence))
-    return found
+_STOPS = {
+    "unmanaged": "nothing would bring these pods back, so the drain stops (upgrade_drain_unmanaged=delete lets them go)",
+    "emptydir": "these pods keep data in an emptyDir, so the drain stops (upgrade_drain_emptydir=delete lets it go)",
+}
 
 
-def _obstacle(view: View, name: str, kind: str, budget: Any, pods: list[str], sentence: str) -> dict[str, Any]:
+def obstacles(view: View, name: str) -> Iterator[dict[str, Any]]:
+    """Pods under two budgets, budgets that allow nothing now, pods that would be lost, pods that fit nowhere else."""
+    node = view.node_name(name) or ""
+    daemonsets = [found["metadata"]["uid"] for found in view.cluster.daemonsets]
+    wishes = _drain.Wishes(emptydir=view.request.drain_emptydir, unmanaged=view.request.drain_unmanaged)
+    here = [_drain.read_pod(pod) for pod in view.cluster.pods if pod.get("spec", {}).get("nodeName") == node]
+    budgets = [_drain.read_budget(budget) for budget in view.cluster.budgets]
+    verdicts = [(pod, _drain.classify(pod, daemonsets, wishes)) for pod in here]
+    go = [pod for pod, verdict in verdicts if verdict.action == "evict"]
+    for pod in go:
+        guards = _drain.too_many_budgets(pod, budgets)
+        if guards:
+            names = " and ".join(guard.key for guard in guards)
+            sentence = f"{pod} is under the budgets {names}, and with more than one it can never be evicted: keep one."
+            yield _obstacle(view, name, "budgets", guards[0].key, [str(pod)], sentence)
+    movable = [pod for pod in go if not _drain.too_many_budgets(pod, budgets)]
+    numbers = {budget.key: budget for budget in budgets}
+    for stuck in _drain.preview(movable, budgets, ()).never:
+        sentence = f"{numbers[stuck['budget']]} lets none of these pods go now: {', '.join(stuck['pods'])}."
+        yield _obstacle(view, name, "budget", stuck["budget"], stuck["pods"], sentence)
+    for option, why in _STOPS.items():
+        lost = sorted(str(pod) for pod, verdict in verdicts if option in verdict.obstacles)
+        if lost:
+            yield _obstacle(view, name, option, None, lost, f"{why}: {', '.join(lost)}.")
+    stranded = sorted(str(pod) for pod in go if pod.controller and not _drain.places(pod, view.cluster.nodes, node))
+    if stranded:
+        sentence = f"no other node takes these pods, so they are away while this one is drained: {', '.join(stranded)}."
+        yield _obstacle(view, name, "no_place", None, stranded, sentence)
+
+
+def _obstacle(
+    view: View, name: str, kind: str, budget: Optional[str], pods: list[str], sentence: str
+) -> dict[str, Any]:
     return {
         "host": name,
         "node": view.node_name(name),
@@ -60,23 +58,3 @@ def _obstacle(view: View, name: str, kind: str, budget: Any, pods: list[str], se
         "pods": pods,
         "message": f"{name}: {sentence}",
     }
-
-
-def _would_go(pod: dict[str, Any]) -> bool:
-    meta = pod["metadata"]
-    if "kubernetes.io/config.mirror" in (meta.get("annotations") or {}):
-        return False
-    if any(owner.get("kind") == "DaemonSet" for owner in meta.get("ownerReferences") or []):
-        return False
-    return not meta.get("deletionTimestamp") and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
-
-
-def _matches(budget: dict[str, Any], pod: dict[str, Any]) -> bool:
-    if budget["metadata"]["namespace"] != pod["metadata"]["namespace"]:
-        return False
-    selector = (budget.get("spec") or {}).get("selector")
-    if selector is None:
-        return False
-    labels = pod["metadata"].get("labels") or {}
-    wanted = selector.get("matchLabels") or {}
-    return all(labels.get(key) == value for key, value in wanted.items())

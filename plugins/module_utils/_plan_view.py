@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import read_cordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-OWNER_ANNOTATION = "clustercare.io/cordoned-by"
 PURPOSE = "upgrade"
 _CORDON_TAINT = "node.kubernetes.io/unschedulable"
 _CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
@@ -60,7 +60,7 @@ class Cluster:
     budgets: list[dict[str, Any]] = field(default_factory=list)
     kubeadm_config: Optional[dict[str, Any]] = None
     kubelet_config: Optional[dict[str, Any]] = None
-    kube_proxy_image: Optional[str] = None
+    daemonsets: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Finding(NamedTuple):
@@ -152,8 +152,7 @@ class View:
 
     def cordoned_by_us(self, node: dict[str, Any]) -> bool:
         """Cordoned by an upgrade of ours that did not end; others' cordons are not ours to lift."""
-        annotations = node.get("metadata", {}).get("annotations") or {}
-        return bool(node.get("spec", {}).get("unschedulable")) and annotations.get(OWNER_ANNOTATION) == PURPOSE
+        return read_cordon(node).is_ours(PURPOSE)
 
     # ---- versions
 
@@ -182,7 +181,13 @@ class View:
 
     @property
     def kube_proxy(self) -> Optional[Version]:
-        return image_version(self.cluster.kube_proxy_image)
+        """That of kubeadm's kube-proxy; None where something else does its work."""
+        for found in self.cluster.daemonsets:
+            if (found["metadata"]["namespace"], found["metadata"]["name"]) == ("kube-system", "kube-proxy"):
+                for container in found["spec"]["template"]["spec"]["containers"]:
+                    if container["name"] == "kube-proxy":
+                        return image_version(container["image"])
+        return None
 
     # ---- our own earlier runs
 

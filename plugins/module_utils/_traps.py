@@ -216,6 +216,12 @@ TRAPS: tuple[Trap, ...] = (
 # Each answers None when the trap is not there, else what was seen (put into the sentence as {seen}).
 
 
+def _source(flag: dict[str, Any]) -> str:
+    """The file that sets the flag; only a running process may know it when someone has edited the file since."""
+    source = str(flag.get("source") or "process")
+    return "the running process's command line" if source == "process" else source
+
+
 def _flag_name(flag: dict[str, Any]) -> str:
     return str(flag.get("flag", "")).lstrip("-")
 
@@ -226,7 +232,7 @@ def _see_kubelet_flag(trap: Trap, host: dict[str, Any], around: Surroundings) ->
             continue
         if flag.get("cleaned_by_kubeadm") and around.target.series in trap.cleaned_by:
             continue
-        return str(flag.get("source") or "its start command")
+        return _source(flag)
     return None
 
 
@@ -251,7 +257,7 @@ def _see_gate(trap: Trap, host: dict[str, Any], around: Surroundings) -> Optiona
     for flag in (host.get("kubelet") or {}).get("flags") or []:
         gates = {gate.split("=")[0].strip() for gate in str(flag.get("value") or "").split(",")}
         if _flag_name(flag) == "feature-gates" and trap.what in gates:
-            return f"the kubelet (in {flag.get('source')})"
+            return f"the kubelet (in {_source(flag)})"
     if trap.what in (around.kubelet_config.get("featureGates") or {}):
         return "the ConfigMap kubelet-config"
     return None

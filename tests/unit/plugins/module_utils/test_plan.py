@@ -38,6 +38,7 @@ class World:
             for name in self.hosts
         }
         self.pods: list[dict[str, Any]] = []
+        self.proxy(version)
         self.budgets: list[dict[str, Any]] = []
         self.request: dict[str, Any] = {"version": NEW}
         self.cluster: dict[str, Any] = {
@@ -46,7 +47,6 @@ class World:
             "version": f"v{version}",
             "kubeadm_config": {"clusterName": "kubernetes", "kubernetesVersion": f"v{version}"},
             "kubelet_config": {"failCgroupV1": True},
-            "kube_proxy_image": f"registry.example.org/kube-proxy:v{version}",
         }
 
     def _host(self, name: str, version: str) -> dict[str, Any]:
@@ -110,7 +110,9 @@ class World:
         return self
 
     def proxy(self, version: str) -> World:
-        self.cluster["kube_proxy_image"] = f"registry.example.org/kube-proxy:v{version}"
+        container = {"name": "kube-proxy", "image": f"registry.example.org/kube-proxy:v{version}"}
+        meta = {"namespace": "kube-system", "name": "kube-proxy", "uid": "of-kube-proxy"}
+        self.daemonsets = [{"metadata": meta, "spec": {"template": {"spec": {"containers": [container]}}}}]
         return self
 
     def recorded(self, name: str, *steps: str, target: str = NEW) -> World:
@@ -121,7 +123,7 @@ class World:
     def cordoned(self, name: str, by: Optional[str]) -> World:
         self.nodes[name]["spec"]["unschedulable"] = True
         if by:
-            self.nodes[name]["metadata"]["annotations"]["clustercare.io/cordoned-by"] = by
+            self.nodes[name]["metadata"]["annotations"]["clustercare.io/cordon"] = f'{{"owner": "{by}"}}'
         return self
 
     def down(self, name: str) -> World:
@@ -132,7 +134,13 @@ class World:
 
     def pod(self, name: str, node: str, **more: Any) -> World:
         namespace, short = name.split("/")
-        owner = {"kind": more.pop("owner", "ReplicaSet"), "name": "x", "uid": "x", "controller": True}
+        owner = {
+            "apiVersion": "apps/v1",
+            "kind": more.pop("owner", "ReplicaSet"),
+            "name": "x",
+            "uid": "x",
+            "controller": True,
+        }
         self.pods.append(
             {
                 "metadata": {
@@ -143,7 +151,7 @@ class World:
                     "ownerReferences": [owner] if owner["kind"] else [],
                 },
                 "spec": {"nodeName": node, **more},
-                "status": {"phase": "Running"},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
             }
         )
         return self
@@ -172,7 +180,13 @@ class World:
             "packages": self.packages,
             **self.request,
         }
-        cluster = {"nodes": list(self.nodes.values()), "pods": self.pods, "budgets": self.budgets, **self.cluster}
+        cluster = {
+            "nodes": list(self.nodes.values()),
+            "pods": self.pods,
+            "budgets": self.budgets,
+            "daemonsets": self.daemonsets,
+        }
+        cluster.update(self.cluster)
         return make_plan(Request(**request), Cluster(**cluster))
 
 
@@ -492,10 +506,7 @@ def test_nothing_to_do_is_one_line(world: Callable[[], World]) -> None:
 
 
 def test_a_patch_upgrade_needs_the_same_steps() -> None:
-    world = World(version="1.35.0")
-    world.cluster["kube_proxy_image"] = "registry.example.org/kube-proxy:v1.35.0"
-
-    assert needs(world.plan(), "cp1") == WHOLE_MASTER
+    assert needs(World(version="1.35.0").plan(), "cp1") == WHOLE_MASTER
 
 
 def test_without_package_management_binaries_are_enough() -> None:
@@ -684,6 +695,12 @@ def test_a_pod_under_two_budgets_can_never_be_evicted() -> None:
 
     assert [blocker["kind"] for blocker in blockers] == ["budgets"]
     assert "shop/one" in blockers[0]["message"] and "shop/two" in blockers[0]["message"]
+
+
+def test_a_pod_that_fits_nowhere_else_is_said() -> None:
+    world = World(masters=3).pod("kube-system/coredns-1", "cp1", nodeSelector={"disk": "fast"})
+
+    assert [(b["kind"], b["pods"]) for b in world.plan()["blockers"]] == [("no_place", ["kube-system/coredns-1"])]
 
 
 # ------------------------------------------------------------------------------------------------ words
