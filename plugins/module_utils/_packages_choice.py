@@ -13,11 +13,11 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_apt 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_dnf import Dnf
 
 
-def manager_of_host(runner: Runner = run) -> Optional[Union[Apt, Dnf]]:
+def manager_of_host(runner: Runner = run, lock_timeout: int = 120, timeout: int = 1200) -> Optional[Union[Apt, Dnf]]:
     """apt where dpkg stands beside it, else dnf beside rpm, else None."""
     path = environment()["PATH"]
     if shutil.which("apt-get", path=path) and shutil.which("dpkg-query", path=path):
-        return Apt(runner)
+        return Apt(runner, lock_timeout, timeout)
     if shutil.which("dnf", path=path) and shutil.which("rpm", path=path):
-        return Dnf(runner)
+        return Dnf(runner, lock_timeout, timeout)
     return None

@@ -5,31 +5,178 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import re
+from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done, Runner, run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._repository import Source
 
 KUBERNETES_PACKAGES = ("kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni")
+_LOCK_LISTS = ("/etc/dnf/plugins/versionlock.list", "/etc/dnf/versionlock.toml")
+_CACHES = ("/var/cache/dnf/*/packages", "/var/cache/libdnf5/*/packages")
+_QUERY = "%{name}|%{version}-%{release}\\n"
 
 
-def parse_rpm(said: str) -> dict[str, str]:
-    """Read ``rpm -q`` in our format; packages that are not installed are sentences and left out."""
-    pairs = (line.split("|") for line in said.splitlines() if line.count("|") == 1)
-    return {name: version for name, version in pairs if name in KUBERNETES_PACKAGES}
+def parse_pairs(said: str) -> dict[str, list[str]]:
+    """``name|version`` lines of rpm and repoquery; sentences about missing packages are left out."""
+    versions: dict[str, list[str]] = {}
+    for line in said.splitlines():
+        name, bar, version = line.strip().partition("|")
+        if bar and name in KUBERNETES_PACKAGES:
+            versions.setdefault(name, []).append(version)
+    return versions
+
+
+def parse_locks(text: str) -> list[str]:
+    """Kubernetes packages in a versionlock list: ``kubelet-0:1.34.4-150500.1.1.*`` or ``name = "kubelet"``."""
+    names = re.findall(r"(?m)^(?!\s*[#!])(\S+?)-\d+:", text) + re.findall(r'(?m)^\s*name\s*=\s*"([^"]+)"', text)
+    return sorted({name for name in names if name in KUBERNETES_PACKAGES})
 
 
 class Dnf:
     """The package manager of the Red Hat family."""
 
     name = "dnf"
+    places = "/etc/yum.repos.d"
 
-    def __init__(self, runner: Runner = run) -> None:
+    def __init__(self, runner: Runner = run, lock_timeout: int = 120, timeout: int = 1200, root: str = "/") -> None:
+        """Work with dnf, which waits for its own lock; ``lock_timeout`` is added to ``timeout`` for that."""
         self.runner = runner
+        self.timeout = timeout + lock_timeout
+        self.root = root
+        self.repo_ids: list[str] = []
+        self.dnf5 = os.path.basename(os.path.realpath(self._path("/usr/bin/dnf"))) == "dnf5"
+
+    def _path(self, path: str) -> str:
+        return os.path.join(self.root, path.lstrip("/"))
+
+    def _own(self, *below: str) -> str:
+        return _record.private_directory("dnf", *below, directory=self._path(_record.DIRECTORY))
+
+    # --- looking
 
     def installed(self) -> dict[str, str]:
-        return parse_rpm(
-            self.runner(["rpm", "-q", "--queryformat", "%{NAME}|%{VERSION}-%{RELEASE}\\n", *KUBERNETES_PACKAGES]).out
-        )
+        query = _QUERY.replace("name", "NAME").replace("version", "VERSION").replace("release", "RELEASE")
+        found = parse_pairs(self.runner(["rpm", "--query", f"--queryformat={query}", *KUBERNETES_PACKAGES]).out)
+        return {name: versions[-1] for name, versions in found.items()}
+
+    def held(self) -> list[str]:
+        """Packages under versionlock; upstream's ``exclude=`` in the repository is gone over by an option."""
+        names: set[str] = set()
+        for path in map(self._path, _LOCK_LISTS):
+            if os.path.isfile(path):
+                with open(path, encoding="utf-8") as file:
+                    names.update(parse_locks(file.read()))
+        return sorted(names)
 
     def overview(self) -> dict[str, Any]:
-        return {"manager": self.name, "installed": self.installed(), "held": [], "interrupted": False}
+        """Installed and held Kubernetes packages; an interrupted rpm transaction leaves nothing to finish."""
+        return {"manager": self.name, "installed": self.installed(), "held": self.held(), "interrupted": False}
+
+    def texts(self) -> dict[str, str]:
+        texts = {}
+        for path in sorted(glob.glob(self._path("/etc/yum.repos.d/*.repo"))):
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                texts[path] = file.read()
+        return texts
+
+    def providers(self) -> list[str]:
+        """dnf does not tell addresses without asking them all: the paths have to be clear by themselves."""
+        return []
+
+    def look_aside(self, sources: Sequence[Source], names: Sequence[str]) -> dict[str, list[str]]:
+        """Versions in ``sources`` through repository files and a cache of our own."""
+        repos = self._own("repos.d")
+        text = "\n".join(source.entry for source in sources)
+        _record.write_private(os.path.join(repos, "kubernetes.repo"), text.encode(errors="surrogateescape"))
+        argv = [
+            "dnf",
+            "--quiet",
+            "--assumeyes",
+            f"--setopt=reposdir={repos}",
+            f"--setopt=cachedir={self._own('cache')}",
+        ]
+        argv += [self._no_excludes("all"), "--refresh", "repoquery", "--available", f"--queryformat={_QUERY}", *names]
+        done = self.runner(argv, timeout=self.timeout)
+        if done.rc != 0:
+            raise CareError(f"dnf repoquery fails: {self._why(done)}")
+        return parse_pairs(done.out)
+
+    def known(self, names: Sequence[str]) -> dict[str, list[str]]:
+        argv = ["dnf", "--quiet", "--cacheonly", self._no_excludes("all"), "repoquery", "--available"]
+        return parse_pairs(self.runner([*argv, f"--queryformat={_QUERY}", *names], timeout=self.timeout).out)
+
+    def missing_downloads(self, versions: dict[str, str]) -> list[str]:
+        def there(name: str, version: str) -> bool:
+            return any(glob.glob(self._path(f"{cache}/{name}-{version}.*.rpm")) for cache in _CACHES)
+
+        return [name for name, version in versions.items() if not there(name, version)]
+
+    def also_changed(self, versions: dict[str, str]) -> list[str]:
+        """Nothing: :meth:`install` excludes the other packages, so dnf fails rather than change them."""
+        return []
+
+    def use(self, sources: Sequence[Source]) -> None:
+        """Remember the repositories whose ``exclude=`` is to be gone over."""
+        self.repo_ids = list(dict.fromkeys(source.repo_id for source in sources if source.repo_id))
+
+    # --- changing
+
+    def refresh(self, sources: Sequence[Source]) -> None:
+        self._run(["dnf", "--quiet", "--assumeyes", "--refresh", *self._repos(), "makecache"], "read the repository")
+
+    def download(self, versions: dict[str, str]) -> None:
+        self._run([*self._install_argv(), "--downloadonly", *self._words(versions)], "download")
+
+    def install(self, versions: dict[str, str]) -> None:
+        others = [name for name in KUBERNETES_PACKAGES[:3] if name not in versions]
+        excluded = [f"--exclude={','.join(others)}"] if others else []
+        self._run([*self._install_argv(), *excluded, *self._words(versions)], "install")
+
+    def release_holds(self, names: Sequence[str]) -> None:
+        if names:
+            self._run(["dnf", "--quiet", "versionlock", "delete", *names], "release the versionlock")
+
+    def restore_holds(self, names: Sequence[str]) -> None:
+        lost = sorted(set(names) - set(self.held()))
+        if lost:
+            self._run(["dnf", "--quiet", "versionlock", "add", *lost], "restore the versionlock")
+
+    def mend(self) -> None:
+        """Nothing to mend, see :meth:`overview`."""
+
+    # --- pieces
+
+    def _repos(self) -> list[str]:
+        return [f"--repo={repo}" for repo in self.repo_ids]
+
+    def _no_excludes(self, what: str) -> str:
+        """Go over ``exclude=`` of the repository, by which upstream holds its packages."""
+        return (
+            f"--setopt=disable_excludes={'*' if what == 'all' else what}" if self.dnf5 else f"--disableexcludes={what}"
+        )
+
+    def _install_argv(self) -> list[str]:
+        # keepcache: dnf empties its cache after a transaction, and with it what was downloaded for later
+        argv = ["dnf", "--assumeyes", "install", "--setopt=keepcache=True"]
+        return [*argv, *(self._no_excludes(repo) for repo in self.repo_ids)]
+
+    @staticmethod
+    def _words(versions: dict[str, str]) -> list[str]:
+        return [f"{name}-{version}" for name, version in versions.items()]
+
+    def _run(self, argv: list[str], what: str) -> None:
+        done = self.runner(argv, timeout=self.timeout)
+        if done.rc != 0:
+            raise CareError(f"dnf cannot {what}: {self._why(done)}", stdout=done.out, stderr=done.err)
+
+    @staticmethod
+    def _why(done: Done) -> str:
+        lines = [line.strip() for line in (done.err + "\n" + done.out).splitlines()]
+        errors = [line for line in lines if line.startswith(("Error", "No match", " Problem"))] or [done.last_words]
+        return " ".join(dict.fromkeys(errors))[:600]
