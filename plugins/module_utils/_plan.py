@@ -13,6 +13,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_needs im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_rules import (
     IDENTITY_RULES,
     INVENTORY_RULES,
+    PATH_RULES,
     STATE_RULES,
     VERSION_RULES,
     Rule,
@@ -33,11 +34,14 @@ def make_plan(request: Request, cluster: Cluster) -> dict[str, Any]:
         return _compose(view, None, {}, findings, [], batch)
     findings += _ask(INVENTORY_RULES, view)
     target = resolve(view)
-    findings += target.findings
     if target.version is None:
-        return _compose(view, target, {}, findings, [], batch)
+        return _compose(view, target, {}, findings + target.findings, [], batch)
     view.target = target.version
-    findings += _ask(VERSION_RULES, view)
+    off_the_path = _ask(PATH_RULES, view)
+    if off_the_path:
+        # What a version needs that cannot be next is of no use to anybody.
+        return _compose(view, target, {}, findings + off_the_path, [], batch)
+    findings += target.findings + _ask(VERSION_RULES, view)
     needs = decide(view)
     for rule in STATE_RULES:
         findings += rule(view, needs)

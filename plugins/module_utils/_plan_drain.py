@@ -12,8 +12,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _drain
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import View
 
 _STOPS = {
-    "unmanaged": "nothing would bring these pods back, so the drain stops (upgrade_drain_unmanaged=delete lets them go)",
-    "emptydir": "these pods keep data in an emptyDir, so the drain stops (upgrade_drain_emptydir=delete lets it go)",
+    "unmanaged": "nothing would bring these pods back, so the drain stops (upgrade_drain_unmanaged: delete lets go)",
+    "emptydir": "these pods keep data in an emptyDir, so the drain stops (upgrade_drain_emptydir: delete lets go)",
 }
 
 

@@ -103,7 +103,7 @@ def _finish_kubelet(view: View, name: str, need: Needs) -> None:
     running = view.kubelet(name)
     changes = running != view.target
     if changes:
-        need.why.append(f"its kubelet runs {running or 'no known version'}")
+        need.why.append(f"the kubelet runs {running or 'no known version'}")
     need.kubelet = changes or need.kubeadm != "none" or _restart_owed(view, name)
     need.drain = changes
     ours = view.cordoned_by_us(view.node(name))

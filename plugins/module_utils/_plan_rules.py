@@ -55,9 +55,7 @@ def _foreign_hosts(view: View, first: str, ca: str) -> Iterator[Finding]:
     for name in view.workers:
         other = view.host(name).get("ca_sha256")
         if other and other != ca:
-            sentence = (
-                f"it belongs to another cluster: its cluster CA is {short(other)}, that of {first} is {short(ca)}."
-            )
+            sentence = f"the host belongs to another cluster: the cluster CA there is {short(other)}, that of {first} is {short(ca)}."
             yield Finding(name, "identity", sentence)
 
 
@@ -133,11 +131,11 @@ def hosts_without_node(view: View) -> Iterator[Finding]:
             )
             yield Finding(name, "not_a_node", sentence)
         elif node not in view.nodes:
-            sentence = f"its kubelet is the node {node}, which this cluster does not have: join it, or take it out."
+            sentence = f"the host is the node {node}, which this cluster does not have: join it, or take it out."
             yield Finding(name, "not_a_node", sentence)
         elif node in owners:
             yield Finding(
-                name, "not_a_node", f"it is the node {node}, and so is {owners[node]}: one machine, two names."
+                name, "not_a_node", f"the host is the node {node}, and so is {owners[node]}: one machine, two names."
             )
         else:
             owners[node] = name
@@ -165,9 +163,9 @@ def wrong_group(view: View) -> Iterator[Finding]:
     for name in view.known:
         role = view.host(name).get("role")
         if not view.is_master(name) and (role == "master" or view.is_control_plane(view.node(name))):
-            yield Finding(name, "wrong_group", "it runs a control plane, but is listed among the workers.")
+            yield Finding(name, "wrong_group", "the host runs a control plane, but is listed among the workers.")
         elif view.is_master(name) and role != "master":
-            yield Finding(name, "wrong_group", "it is listed among the masters, but runs no control plane.")
+            yield Finding(name, "wrong_group", "the host is listed among the masters, but runs no control plane.")
 
 
 # ------------------------------------------------------------------------------------- versions
@@ -178,7 +176,7 @@ def minor_skipped(view: View) -> Iterator[Finding]:
     for name, version in view.api_servers().items():
         if target.major == version.major and target.minor > version.minor + 1:
             sentence = (
-                f"its API server runs {version}; {target} would skip {version.major}.{version.minor + 1}. kubeadm goes "
+                f"the API server runs {version}; {target} would skip {version.major}.{version.minor + 1}. kubeadm goes "
                 f"one minor at a time: upgrade to {version.major}.{version.minor + 1} first."
             )
             yield Finding(name, "minor_skipped", sentence)
@@ -191,7 +189,7 @@ def downgrade(view: View) -> Iterator[Finding]:
         for version, what in seen:
             if version and version > target:
                 sentence = (
-                    f"its {what} runs {version}; {target} would be a downgrade, which Kubernetes does not support."
+                    f"the {what} runs {version}; {target} would be a downgrade, which Kubernetes does not support."
                 )
                 yield Finding(name, "downgrade", sentence)
                 break
@@ -205,7 +203,7 @@ def api_servers_apart(view: View) -> Iterator[Finding]:
     newest = max(versions, key=lambda name: versions[name])
     if versions[newest].minor - versions[oldest].minor > 1:
         sentence = (
-            f"its API server runs {versions[oldest]}, that of {newest} runs {versions[newest]}: API servers may be one "
+            f"the API server runs {versions[oldest]}, that of {newest} runs {versions[newest]}: API servers may be one "
             f"minor apart at most. Bring {oldest} up first."
         )
         yield Finding(oldest, "api_servers_apart", sentence)
@@ -223,7 +221,7 @@ def kubelet_newer(view: View) -> Iterator[Finding]:
         server, where = (own, name) if own else (servers[oldest], oldest)
         if kubelet and kubelet.series > server.series:
             sentence = (
-                f"its kubelet runs {kubelet}, newer than the API server of {where} ({server}): a kubelet may never be "
+                f"the kubelet runs {kubelet}, newer than the API server of {where} ({server}): a kubelet may never be "
                 "newer than an API server."
             )
             yield Finding(name, "kubelet_newer", sentence)
@@ -234,7 +232,7 @@ def kubelet_too_old(view: View) -> Iterator[Finding]:
         kubelet = view.kubelet(name)
         if kubelet and view.target.minor - kubelet.minor > _BEHIND:
             sentence = (
-                f"its kubelet runs {kubelet}, more than {_BEHIND} minors behind {view.target}: API servers at the "
+                f"the kubelet runs {kubelet}, more than {_BEHIND} minors behind {view.target}: API servers at the "
                 "target would no longer work with it. Bring this node up first."
             )
             yield Finding(name, "kubelet_too_old", sentence)
@@ -249,7 +247,7 @@ def binaries(view: View) -> Iterator[Finding]:
             installed = (view.host(name).get(binary) or {}).get("installed")
             if parse_or_none(installed) != view.target:
                 sentence = (
-                    f"its {binary} is {installed or 'missing'}, not {view.target}, and upgrade_manage_packages is "
+                    f"{binary} is {installed or 'missing'}, not {view.target}, and upgrade_manage_packages is "
                     "false: put the target's binaries into the machine's image, or let this playbook manage packages."
                 )
                 yield Finding(name, "binaries", sentence)
@@ -290,7 +288,7 @@ def control_plane_down(view: View, needs: dict[str, Needs]) -> Iterator[Finding]
             yield _unless_ours(view, needs, name, "control_plane", sentence)
         answer = host.get("api") or {}
         if answer.get("reachable") is False and "kube-apiserver" not in dead:
-            sentence = f"its own API server ({answer.get('address')}:{answer.get('port')}) does not answer"
+            sentence = f"the API server there ({answer.get('address')}:{answer.get('port')}) does not answer"
             said = f": {str(answer['error']).rstrip('.')}." if answer.get("error") else "."
             yield _unless_ours(view, needs, name, "control_plane", sentence + said)
 
@@ -380,7 +378,7 @@ def foreign_cordon(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
 def stale_kubelet(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
     for name, need in needs.items():
         if (view.host(name).get("kubelet") or {}).get("stale") and not need.kubelet:
-            sentence = "its kubelet was started before its configuration last changed; this plan does not restart it."
+            sentence = "the kubelet was started before its configuration last changed; this plan does not restart it."
             yield Finding(name, "stale_kubelet", sentence, False)
 
 
@@ -424,9 +422,10 @@ def controller(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
                 yield Finding(name, "controller", f"{where}; the node is not drained, so it goes on.", False)
 
 
-def gone_versions(view: View) -> Iterator[Finding]:
-    """The cluster's configured version is ahead of the target: someone's newer upgrade is half done."""
-    if view.configured and view.configured > view.target:
+def begun(view: View) -> Iterator[Finding]:
+    """The cluster's configuration is ahead of every API server and of the target: a newer upgrade is half done."""
+    ahead = [version for version in view.api_servers().values() if version > view.target]
+    if view.configured and view.configured > view.target and not ahead:
         sentence = (
             f"the ConfigMap kubeadm-config says {view.configured}; {view.target} would be a downgrade. An upgrade to "
             f"{view.configured} was begun: finish it with that version."
@@ -449,10 +448,8 @@ INVENTORY_RULES: tuple[Rule, ...] = (
     not_kubeadm,
     ignored_all,
 )
+PATH_RULES: tuple[Rule, ...] = (minor_skipped, downgrade, begun)
 VERSION_RULES: tuple[Rule, ...] = (
-    minor_skipped,
-    downgrade,
-    gone_versions,
     api_servers_apart,
     kubelet_newer,
     kubelet_too_old,

@@ -80,10 +80,10 @@ def _not_offered(view: View, name: str, available: list[str]) -> str:
     if looked.get("error"):
         return str(looked["error"])
     if not looked:
-        return "its package repository was not asked, so nobody knows whether it offers the target."
+        return "the package repository was not asked, so nobody knows whether it offers the target."
     where = (looked.get("repository") or {}).get("uri")
     newest = f"; the newest there is {available[-1]}" if available else "; it offers no kubeadm of that minor"
-    return f"its package repository{f' {where}' if where else ''} does not offer {view.request.version}{newest}."
+    return f"the package repository{f' {where}' if where else ''} does not offer {view.request.version}{newest}."
 
 
 def _from_binaries(view: View, asked: Version) -> Target:

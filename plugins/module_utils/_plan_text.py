@@ -60,7 +60,8 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _table(plan: dict[str, Any]) -> Iterator[str]:
-    rows = [("", "host", "role", "kubelet", "control plane", "steps")]
+    """One line a host, never wrapped: a table is read down its columns."""
+    rows = [("", "host", "kubelet", "control plane", "steps")]
     for place, name in _in_order(plan):
         host = plan["hosts"][name]
         before = host["from"]
@@ -68,19 +69,14 @@ def _table(plan: dict[str, Any]) -> Iterator[str]:
             (
                 place,
                 name if host["node"] in (name, None) else f"{name} ({host['node']})",
-                host["role"],
                 _change(before["kubelet"], host["to"]),
-                _change(before["api_server"], host["to"]) if host["role"] == "master" else "",
+                _change(before["api_server"], host["to"]) if host["role"] == "master" else "-",
                 _steps(host),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        start = "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)) + "  "
-        wrapped = textwrap.wrap(row[5], max(_WIDTH - len(start), 30), break_long_words=False) or [""]
-        yield (start + wrapped[0]).rstrip()
-        for more in wrapped[1:]:
-            yield " " * len(start) + more
+        yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths))).rstrip()
 
 
 def _in_order(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -105,7 +101,7 @@ def _steps(host: dict[str, Any]) -> str:
     needs = host["needs"]
     if host["done"]:
         return "done"
-    kubeadm = {"apply": "kubeadm upgrade apply", "node": "kubeadm upgrade node", "none": ""}[needs["kubeadm"]]
+    kubeadm = {"apply": "kubeadm apply", "node": "kubeadm node", "none": ""}[needs["kubeadm"]]
     named: Iterable[tuple[Any, str]] = (
         (needs["packages"], "packages"),
         (needs["images"], "images"),

@@ -124,7 +124,7 @@ TRAPS: tuple[Trap, ...] = (
         "etcd_below",
         "3.5.20",
         REFUSE,
-        "its etcd is {seen}; etcd 3.6, which comes with Kubernetes 1.34, may refuse to start on data of an etcd older "
+        "etcd there is {seen}; etcd 3.6, which comes with Kubernetes 1.34, may refuse to start on data of an etcd older "
         "than {what} (members that were once learners come back as learners): upgrade to the newest patch of the "
         "present minor first.",
         "etcd#19557; etcd.io blog 2025, upgrade from 3.5 to 3.6",
@@ -134,7 +134,7 @@ TRAPS: tuple[Trap, ...] = (
         "etcd_below",
         "3.5.26",
         WARN,
-        "its etcd is {seen}; before etcd 3.6, which comes with Kubernetes 1.34, the etcd project advises {what} or "
+        "etcd there is {seen}; before etcd 3.6, which comes with Kubernetes 1.34, the etcd project advises {what} or "
         "later (removed members may come back as zombies).",
         "etcd.io blog 2025, zombie members",
     ),
@@ -168,7 +168,7 @@ TRAPS: tuple[Trap, ...] = (
         "containerd_below",
         "2.0",
         WARN,
-        "its containerd is {seen}; 1.35 was the last Kubernetes that supports containerd 1.x: plan to move to "
+        "containerd there is {seen}; 1.35 was the last Kubernetes that supports containerd 1.x: plan to move to "
         "containerd {what} or later.",
         "KEP-4033",
     ),
