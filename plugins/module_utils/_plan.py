@@ -11,6 +11,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_drain import obstacles
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_needs import Needs, decide
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_rules import (
+    ANYWAY_RULES,
     IDENTITY_RULES,
     INVENTORY_RULES,
     PATH_RULES,
@@ -30,7 +31,7 @@ def make_plan(request: Request, cluster: Cluster) -> dict[str, Any]:
     findings = _ask(IDENTITY_RULES, view)
     if any(finding.refuse for finding in findings):
         # Nothing that another cluster says, or does not say, is worth a word.
-        findings += _ask(INVENTORY_RULES[:3], view)
+        findings += _ask(ANYWAY_RULES, view)
         return _compose(view, None, {}, findings, [], batch)
     findings += _ask(INVENTORY_RULES, view)
     target = resolve(view)

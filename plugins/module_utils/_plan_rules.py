@@ -55,7 +55,7 @@ def _foreign_hosts(view: View, first: str, ca: str) -> Iterator[Finding]:
     for name in view.workers:
         other = view.host(name).get("ca_sha256")
         if other and other != ca:
-            sentence = f"the host belongs to another cluster: the cluster CA there is {short(other)}, that of {first} is {short(ca)}."
+            sentence = f"the host belongs to another cluster: its CA is {short(other)}, that of {first} is {short(ca)}."
             yield Finding(name, "identity", sentence)
 
 
@@ -92,7 +92,7 @@ def short(digest: Optional[str]) -> str:
 
 
 def api(view: View) -> Iterator[Finding]:
-    if view.cluster.error:
+    if view.cluster.error and not any(finding.refuse for finding in identity(view)):
         yield Finding("", "api", f"the API could not be asked: {view.cluster.error}")
 
 
@@ -286,11 +286,25 @@ def control_plane_down(view: View, needs: dict[str, Needs]) -> Iterator[Finding]
         if dead:
             sentence = f"{' and '.join(dead)} should run there (the manifest is in place) but does not."
             yield _unless_ours(view, needs, name, "control_plane", sentence)
-        answer = host.get("api") or {}
-        if answer.get("reachable") is False and "kube-apiserver" not in dead:
-            sentence = f"the API server there ({answer.get('address')}:{answer.get('port')}) does not answer"
-            said = f": {str(answer['error']).rstrip('.')}." if answer.get("error") else "."
-            yield _unless_ours(view, needs, name, "control_plane", sentence + said)
+        silent = _silent(view, name)
+        if silent and "kube-apiserver" not in dead:
+            yield _unless_ours(view, needs, name, "control_plane", silent)
+
+
+def _silent(view: View, name: str) -> Optional[str]:
+    answer = view.host(name).get("api") or {}
+    if answer.get("reachable") is not False:
+        return None
+    said = f": {str(answer['error']).rstrip('.')}" if answer.get("error") else ""
+    return f"the API server there ({answer.get('address')}:{answer.get('port')}) does not answer{said}."
+
+
+def silent_masters(view: View) -> Iterator[Finding]:
+    """Why there may be no API to ask; said when nothing else can be."""
+    for name in view.masters:
+        sentence = _silent(view, name)
+        if sentence:
+            yield Finding(name, "control_plane", sentence)
 
 
 def sick_etcd(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
@@ -438,6 +452,7 @@ NeedsRule = Callable[[View, dict[str, Needs]], Iterator[Finding]]
 
 # In this order people read them.
 IDENTITY_RULES: tuple[Rule, ...] = (identity, api)
+ANYWAY_RULES: tuple[Rule, ...] = (no_masters, unreachable, limited, silent_masters)
 INVENTORY_RULES: tuple[Rule, ...] = (
     no_masters,
     unreachable,
@@ -448,9 +463,8 @@ INVENTORY_RULES: tuple[Rule, ...] = (
     not_kubeadm,
     ignored_all,
 )
-PATH_RULES: tuple[Rule, ...] = (minor_skipped, downgrade, begun)
+PATH_RULES: tuple[Rule, ...] = (minor_skipped, downgrade, begun, api_servers_apart)
 VERSION_RULES: tuple[Rule, ...] = (
-    api_servers_apart,
     kubelet_newer,
     kubelet_too_old,
     binaries,

@@ -22,7 +22,7 @@ def read(module: Any, request: Request, environ: Mapping[str, str]) -> Cluster:
     """What the API says; every reason why it could not be asked ends in the cluster's ``error``."""
     auth = auth_parameters(module.params, environ)
     if "kubeconfig" in auth and not auth["kubeconfig"]:
-        said = "there is no kubeconfig, as no master's API server answers (see the masters above)."
+        said = "there is no kubeconfig, as no master's API server answered; set kubeadm_kubeconfig if you have one."
         return Cluster(Identity("The kubeconfig", ""), error=said)
     try:
         identity = identify(auth, environ)

@@ -124,7 +124,7 @@ TRAPS: tuple[Trap, ...] = (
         "etcd_below",
         "3.5.20",
         REFUSE,
-        "etcd there is {seen}; etcd 3.6, which comes with Kubernetes 1.34, may refuse to start on data of an etcd older "
+        "etcd there is {seen}; etcd 3.6, which comes with Kubernetes 1.34, may refuse to start on data of one older "
         "than {what} (members that were once learners come back as learners): upgrade to the newest patch of the "
         "present minor first.",
         "etcd#19557; etcd.io blog 2025, upgrade from 3.5 to 3.6",
