@@ -55,8 +55,7 @@ def run(
             env={**os.environ, **env} if env else None,
             input=stdin.encode() if isinstance(stdin, str) else None,
             **({} if isinstance(stdin, str) else {"stdin": source or subprocess.DEVNULL}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=timeout,
             check=False,
         )
