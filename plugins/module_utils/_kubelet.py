@@ -38,6 +38,7 @@ class Unit(NamedTuple):
     fragment: str
     drop_ins: list[str]
     environment_files: list[str]
+    restarts: int = 0  # by systemd itself since it was last started on purpose
 
 
 def parse_unit(shown: str) -> Unit:
@@ -53,12 +54,13 @@ def parse_unit(shown: str) -> Unit:
         fragment=(found.get("FragmentPath") or [""])[0],
         drop_ins=(found.get("DropInPaths") or [""])[0].split(),
         environment_files=files,
+        restarts=int((found.get("NRestarts") or ["0"])[0] or 0),
     )
 
 
 def look_at_unit(runner: Runner) -> Unit:
     """Ask systemd, and add the drop-ins that it has not read yet."""
-    properties = "MainPID,NeedDaemonReload,FragmentPath,DropInPaths,EnvironmentFiles"
+    properties = "MainPID,NeedDaemonReload,FragmentPath,DropInPaths,EnvironmentFiles,NRestarts"
     unit = parse_unit(runner(["systemctl", "show", "kubelet.service", "--property", properties]).out)
     on_disk = sorted(os.path.realpath(path) for folder in _DROP_INS for path in glob.glob(f"{folder}/*.conf"))
     return unit._replace(drop_ins=list(dict.fromkeys([os.path.realpath(path) for path in unit.drop_ins] + on_disk)))
@@ -167,3 +169,10 @@ def installed_path() -> Optional[str]:
     """Where the kubelet is installed."""
     path = shutil.which("kubelet", path=os.environ.get("PATH", "") + ":/usr/local/bin:/usr/bin:/opt/bin")
     return os.path.realpath(path) if path else None
+
+
+def healthz_of(config: dict[str, Any]) -> Optional[tuple[str, int]]:
+    """Where the kubelet tells that it is well; None when that is switched off."""
+    port = int(config.get("healthzPort", 10248))
+    address = config.get("healthzBindAddress") or "127.0.0.1"
+    return (("127.0.0.1" if address in ("0.0.0.0", "::") else address), port) if port else None

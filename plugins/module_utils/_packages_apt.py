@@ -27,7 +27,7 @@ _FORMAT = "${db:Status-Abbrev}|${Package}|${Version}\\n"
 # needrestart would restart services in the phase that disrupts nothing; nobody is there to answer a question
 ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "APT_LISTCHANGES_FRONTEND": "none"}
 # hooks of other programs run after every refresh: they change the host, and some take seconds
-_LEFT_OUT = ("apt::update::", "dpkg::")
+_LEFT_OUT = ("apt::update::", "dpkg::", "commandline")
 
 
 class DpkgTable(NamedTuple):

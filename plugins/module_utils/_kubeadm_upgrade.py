@@ -1,0 +1,379 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""The steps of an upgrade on one host: images, control plane or node by kubeadm, kubelet."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _evidence,
+    _images,
+    _kubeadm,
+    _kubelet,
+    _offline,
+    _process,
+    _record,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Recorder, environment
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import KUBELET_CONF, Gatherer
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Job, Jobs
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, access_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse, parse_or_none
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
+
+_KUBEADM_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
+_SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+_API_PATIENCE = 300.0  # a local API server is away for about 40 s after its etcd was restarted
+_KUBELET_PATIENCE = 180.0
+_CRASH_LOOP = 3
+
+
+class Options(NamedTuple):
+    """What the task asks for."""
+
+    step: str
+    version: Version
+    run_id: str
+    kubeconfig: str
+    ignore_preflight_errors: Sequence[str]
+    patches: Optional[str]
+    certificate_renewal: bool
+    timeout: float
+    retries: int
+    check_mode: bool
+
+
+class Upgrade:
+    """One step on this host."""
+
+    def __init__(self, options: Options) -> None:
+        if options.version.patch < 0:
+            raise CareError(f"version '{options.version}' names no patch; give the exact version, such as 1.35.4.")
+        if not _SAFE_NAME.match(options.run_id):
+            raise CareError(f"run_id '{options.run_id}' is not a file name; use letters, digits, dots and dashes.")
+        self.options = options
+        self.target = options.version
+        self.runner = Recorder()
+        self.deadline = Deadline(options.timeout, "timeout")
+        self.results: dict[str, Any] = {"changed": False}
+
+    def host(self) -> dict[str, Any]:
+        return Gatherer(self.options.kubeconfig, self.options.patches).gather()
+
+    def run(self) -> dict[str, Any]:
+        """Do the step; a failure carries what was done."""
+        steps = {"images": self.images, "control_plane": self.kubeadm, "node": self.kubeadm, "kubelet": self.kubelet}
+        try:
+            if self.options.check_mode:
+                steps[self.options.step]()
+            else:
+                with _record.locked(self.deadline):
+                    steps[self.options.step]()
+        except CareError as error:
+            raise type(error)(error.message, **{**self.results, **error.results}) from error
+        return self.results
+
+    # --- the cluster's configuration
+
+    def cluster_configuration(self, host: dict[str, Any]) -> dict[str, Any]:
+        """kubeadm's ClusterConfiguration, from the local API server on a master, else as the kubelet may read it."""
+        path = self.options.kubeconfig if host["role"] == "master" else KUBELET_CONF
+        access = access_of(_offline.read_kubeconfig(path), path)
+        api = host.get("api") or {}
+        found: dict[str, Any] = {}
+
+        def look() -> Optional[str]:
+            server = ApiServer(access, api.get("address") or "", api.get("port") or 0)
+            try:
+                found.update(server.get(_KUBEADM_CONFIG))
+            except CareError as error:
+                return error.message
+            finally:
+                server.close()
+            return None
+
+        patience = Deadline(min(_API_PATIENCE, self.options.timeout), "timeout")
+        wait_until(look, patience, "Reading the cluster's kubeadm-config", interval=2.0)
+        return _offline.read_text(found["data"]["ClusterConfiguration"], "kubeadm-config's ClusterConfiguration")
+
+    # --- images
+
+    def images(self) -> None:
+        """Have the images before anything is disrupted."""
+        host = self.host()
+        self.need_kubeadm(host)
+        endpoint = (host["runtime"] or {}).get("endpoint")
+        text = _images.config_text(self.cluster_configuration(host), self.target, endpoint)
+        config = _images.write_config(text)
+        wanted = _images.needed(_images.wanted_images(config, self.runner), host["role"])
+        there = _images.present(endpoint, self.runner)
+        missing = [image for image in wanted if there is None or image not in there]
+        by_crictl = host["role"] == "worker" and bool(shutil.which("crictl", path=environment()["PATH"]))
+        commands = _images.pull_argv(missing, config, endpoint, by_crictl) if missing else []
+        self.results.update(images=wanted, missing=missing, commands=commands, changed=bool(missing))
+        if self.options.check_mode:
+            return
+        began, output = time.monotonic(), ""
+        for argv in commands:
+            done = self.runner(argv, timeout=max(1.0, self.deadline.left))
+            output += done.out + done.err
+            if done.rc != 0:
+                raise CareError(
+                    f"{' '.join(argv[:4])} fails on {host['hostname']}: {_kubeadm.error_of(done.err or done.out)}. "
+                    "Nothing was disrupted; mend the registry's reach or load the images yourself.",
+                    output=output,
+                    rc=done.rc,
+                )
+        self.results.update(output=output, seconds=round(time.monotonic() - began, 1))
+
+    # --- kubeadm
+
+    def need_kubeadm(self, host: dict[str, Any]) -> None:
+        """kubeadm decides what it upgrades to: it has to be the target's."""
+        installed = host["kubeadm"]["installed"]
+        if parse_or_none(installed) != self.target:
+            raise CareError(
+                f"kubeadm on {host['hostname']} is {installed or 'not installed'}, not {self.target}; "
+                "install it first (kube_packages with state=staged)."
+            )
+
+    def why_not_done(self, host: dict[str, Any], cluster: Optional[Version]) -> list[str]:
+        """Reasons to run kubeadm, the cluster's own record of its version among them."""
+        reasons = _kubeadm.why_not_done(host, self.target)
+        if cluster != self.target:
+            reasons.append(f"kubeadm-config says {cluster or 'nothing'}")
+        return reasons
+
+    def cluster_version(self, host: dict[str, Any]) -> Optional[Version]:
+        return parse_or_none(self.cluster_configuration(host).get("kubernetesVersion"))
+
+    def kubeadm(self) -> None:
+        """``kubeadm upgrade apply`` or ``node``: taken over when it runs already, done once, recorded."""
+        options = self.options
+        argv = _kubeadm.upgrade_argv(
+            options.step, self.target, options.ignore_preflight_errors, options.patches, options.certificate_renewal
+        )
+        self.results.update(command=argv)
+        jobs = Jobs(self.runner)
+        job = self.left_over(jobs)
+        host = self.host()
+        if job is None:
+            cluster = self.cluster_version(host)
+            reasons = self.why_not_done(host, cluster)
+            self.results.update(reasons=reasons, record=host["record"])
+            if not reasons:
+                return
+            self.refuse(host, cluster)
+            self.results["changed"] = True
+            if options.check_mode:
+                return
+            job = self.attempts(jobs, argv, host)
+        self.finish(jobs, job, host)
+
+    def left_over(self, jobs: Jobs) -> Optional[Job]:
+        """A job that an earlier run left: awaited when it runs, taken when it ended well and nobody noted it."""
+        job = jobs.look()
+        if job is None or job.taken:
+            return None
+        ours = job.same_work(self.options.step, str(self.target))
+        if job.running and not ours:
+            raise CareError(
+                f"kubeadm upgrades this host to {job.target} just now (run {job.run}, {' '.join(job.argv)}); "
+                f"wait for its end, or go on with {job.target}."
+            )
+        if job.running:
+            self.results.update(taken_over=job.run, changed=True)
+            if self.options.check_mode:
+                return None
+            job = jobs.wait(self.deadline)
+        if not ours or job.rc != 0:
+            return None  # kubeadm may be run again: it leaves alone what is done
+        self.results.update(taken_over=job.run, changed=True)
+        return job
+
+    def refuse(self, host: dict[str, Any], cluster: Optional[Version]) -> None:
+        """What would go wrong is not begun."""
+        options, name = self.options, host["hostname"]
+        self.need_kubeadm(host)
+        if options.step == "control_plane" and host["role"] != "master":
+            raise CareError(f"{name} runs no API server; step=control_plane is for the first master.")
+        if options.step == "node" and cluster != self.target:
+            raise CareError(
+                f"The cluster's kubeadm-config says {cluster or 'no version'}, so kubeadm upgrade node on {name} would "
+                f"not go to {self.target}; run step=control_plane on the first master first."
+            )
+        others = [f"{row['what']} (process {row['pid']})" for row in host["busy"] if row["what"].startswith("kubeadm")]
+        if others:
+            raise CareError(f"Another kubeadm runs on {name}: {', '.join(others)}; wait for its end.")
+
+    def attempts(self, jobs: Jobs, argv: list[str], host: dict[str, Any]) -> Job:
+        """Run kubeadm, once more when it fails: the command is idempotent, and its preflight flickers."""
+        options = self.options
+        if host["role"] == "master":
+            self.results["backup"] = _evidence.archive(options.run_id)
+        before = _evidence.manifests()
+        self.results["attempts"] = []
+        for attempt in range(options.retries + 1):
+            jobs.start(options.step, str(self.target), options.run_id, argv)
+            job = jobs.wait(self.deadline)
+            self.results["attempts"].append({"rc": job.rc, "seconds": job.seconds})
+            if job.rc == 0:
+                return job
+            evidence = _evidence.gather(before, self.runner)
+            self.results.update(rc=job.rc, output=job.output, seconds=job.seconds, evidence=evidence)
+            if attempt == options.retries:
+                raise CareError(self.failure(job, host, evidence))
+        raise AssertionError("no attempt was made")
+
+    def failure(self, job: Job, host: dict[str, Any], evidence: dict[str, Any]) -> str:
+        """The sentence for a tired person."""
+        ended = f"exit {job.rc}" if job.rc is not None else "ended without an exit status"
+        why = _kubeadm.error_of(job.output)
+        said = f"{' '.join(job.argv[:3])} failed on {host['hostname']} ({ended}): {why}"
+        said += " The static pod manifests are " + ("as before." if evidence["rolled_back"] else "not as before.")
+        component = _evidence.component_in(why)
+        lines = evidence["static_pods"].get(component or "", [])
+        if lines:
+            said += f" {component} said last: {' | '.join(lines[-2:])}"
+        return said + " When the cause is gone, the same command again goes on from here."
+
+    def finish(self, jobs: Jobs, job: Job, host: dict[str, Any]) -> None:
+        """Prove that the state agrees with kubeadm's exit 0, then record it."""
+        finished = _record.now()
+        step = {"step": self.options.step, "kubeadm": str(self.target)}
+        record = _record.with_step(
+            host["record"], "kubeadm", str(self.target), self.options.run_id, finished, job.seconds, **step
+        )
+        self.results.update(rc=job.rc, output=job.output, seconds=job.seconds)
+
+        def look() -> Optional[str]:
+            seen = {**self.host(), "record": record}
+            return "; ".join(self.why_not_done(seen, self.cluster_version(seen))) or None
+
+        patience = Deadline(min(60.0, self.options.timeout), "timeout")
+        wait_until(look, patience, "kubeadm ended well, and the host agrees with it", interval=2.0)
+        _record.save(record)
+        jobs.mark_taken()
+        self.results.update(record=record)
+
+    # --- kubelet
+
+    def kubelet(self) -> None:
+        """Restart the kubelet when that makes a difference, and prove that the new one stays."""
+        host = self.host()
+        kubelet = host["kubelet"]
+        reasons = list(kubelet["stale_because"])
+        if parse_or_none(kubelet["running"]) != self.target:
+            reasons.append(f"the running kubelet is {kubelet['running'] or 'not there'}")
+        self.results.update(reasons=reasons, record=host["record"], command=["systemctl", "restart", "kubelet"])
+        self.refuse_kubelet(host)
+        if not reasons:
+            return
+        self.results["changed"] = True
+        if self.options.check_mode:
+            return
+        began = time.time()
+        for argv in (["systemctl", "daemon-reload"], ["systemctl", "restart", "kubelet.service"]):
+            done = self.runner(argv, timeout=120)
+            if done.rc != 0:
+                raise CareError(f"{' '.join(argv)} fails: {done.last_words}", evidence=self.kubelet_evidence())
+        process = self.new_kubelet(kubelet["pid"])
+        seconds = round(time.time() - began, 1)
+        record = _record.with_step(
+            host["record"], "kubelet", str(self.target), self.options.run_id, _record.now(), seconds
+        )
+        _record.save(record)
+        self.results.update(record=record, seconds=seconds, pid=process.pid, started=round(process.started, 2))
+
+    def refuse_kubelet(self, host: dict[str, Any]) -> None:
+        """Never a kubelet that is not the target's, and never before the local API server."""
+        installed = host["kubelet"]["installed"]
+        if parse_or_none(installed) != self.target:
+            raise CareError(
+                f"The kubelet installed on {host['hostname']} is {installed or 'missing'}, not {self.target}; "
+                "install it first (kube_packages with state=present)."
+            )
+        if host["role"] == "master":
+            version = (host["static_pods"].get("kube-apiserver") or {}).get("version") or host["api"]["version"]
+            server = parse_or_none(version)
+            if server is not None and server.series < self.target.series:
+                raise CareError(
+                    f"The API server of {host['hostname']} is still {server}; a kubelet {self.target} must not run "
+                    "before it. Run kubeadm's step first."
+                )
+
+    def new_kubelet(self, old_pid: Optional[int]) -> _process.Process:
+        """Wait until another process of the target's binary answers and stays."""
+        seen: list[_process.Process] = []
+
+        def look() -> Optional[str]:
+            unit = _kubelet.look_at_unit(self.runner)
+            if unit.restarts >= _CRASH_LOOP:
+                raise CareError(
+                    f"The kubelet ended {unit.restarts} times after its restart; its journal says why.",
+                    evidence=self.kubelet_evidence(),
+                )
+            process = _kubelet.running_kubelet(list(_process.processes()), unit)
+            if process is None or process.pid != unit.main_pid:
+                return "no kubelet runs"
+            if process.pid == old_pid:
+                return "the old process still runs"
+            if not _kubelet.same_binary(process, str(_kubelet.installed_path())):
+                return "it runs from another file than the installed one"
+            problem = None if seen and seen[-1].pid == process.pid else "it was started just now"
+            seen.append(process)
+            return problem or healthz(_kubelet.healthz_of(self.kubelet_config()))
+
+        patience = Deadline(min(_KUBELET_PATIENCE, self.options.timeout), "timeout")
+        try:
+            wait_until(look, patience, "The new kubelet runs and answers", passes=3)
+        except TimedOut as error:
+            raise TimedOut(error.message, **{**error.results, "evidence": self.kubelet_evidence()}) from error
+        return seen[-1]
+
+    def kubelet_config(self) -> dict[str, Any]:
+        if not hasattr(self, "_config"):
+            self._config = _offline.read_objects([_kubelet.CONFIG_FILE])[0]
+        return self._config
+
+    def kubelet_evidence(self) -> dict[str, Any]:
+        return {"kubelet": _evidence.kubelet_journal(self.runner)}
+
+
+def healthz(where: Optional[tuple[str, int]]) -> Optional[str]:
+    """Ask the kubelet's own health port; None when it is well, or switched off."""
+    if where is None:
+        return None
+    connection = http.client.HTTPConnection(*where, timeout=3)
+    try:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        return None if answer.status == 200 else f"its /healthz answers {answer.status}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"its /healthz on {where[0]}:{where[1]} does not answer ({error})"
+    finally:
+        connection.close()
+
+
+def options_of(params: dict[str, Any], check_mode: bool) -> Options:
+    """The task's parameters as the steps use them."""
+    return Options(
+        step=params["step"],
+        version=parse(params["version"]),
+        run_id=params["run_id"] or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),
+        kubeconfig=params["kubeconfig"],
+        ignore_preflight_errors=params["ignore_preflight_errors"],
+        patches=params["patches"],
+        certificate_renewal=params["certificate_renewal"],
+        timeout=params["timeout"],
+        retries=params["retries"],
+        check_mode=check_mode,
+    )
