@@ -40,8 +40,8 @@ def parse_names(text: str) -> dict[str, str]:
 
 def names(kubernetes: Programs) -> dict[str, str]:
     version = kubernetes.component.version
-    words = [kubernetes.path("kubeadm"), "config", "images", "list", "--kubernetes-version", f"v{version}"]
-    return parse_names(output(words))
+    kubeadm = kubernetes.path("kubeadm")
+    return parse_names(output([kubeadm, "config", "images", "list", "--kubernetes-version", f"v{version}"]))
 
 
 def tag(name: str) -> str:

@@ -31,9 +31,10 @@ def prepare(wanted: Sequence[str], progress: Progress | None = None) -> None:
         getter = binaries.Binaries(say)
         for version in names:
             _ready_version(version, getter, say)
-        with pool.held():
-            for version in names:
-                if not template.is_made(version):
+        missing = [version for version in names if not template.is_made(version)]
+        if missing:
+            with pool.held():
+                for version in missing:
                     template.make(version, say)
     say(f"prepared: Kubernetes {', '.join(names)}")
 

@@ -54,7 +54,7 @@ def run(
             cwd=cwd,
             env={**os.environ, **env} if env else None,
             input=stdin.encode() if isinstance(stdin, str) else None,
-            **({} if isinstance(stdin, str) else {"stdin": source or subprocess.DEVNULL}),
+            stdin=None if isinstance(stdin, str) else source or subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout,
             check=False,

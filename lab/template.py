@@ -132,8 +132,8 @@ def recipe(version: str) -> str:
 
 
 def is_made(version: str) -> bool:
-    name = f"{version}-{recipe(version)}"
-    return _prepared().get(version) == name and (paths.templates() / name).is_dir()
+    """Whether the template is there and up to date; known without mounting the pool."""
+    return _prepared().get(version) == f"{version}-{recipe(version)}"
 
 
 def make_ssh_key() -> None:
@@ -234,12 +234,16 @@ def _image_versions(version: str) -> list[str]:
 
 
 def _prepared() -> dict[str, str]:
+    """Version -> name of its template, as recorded for this very pool."""
     try:
         found: dict[str, Any] = json.loads((paths.cache() / "prepared.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return {str(version): str(name) for version, name in found.items()}
+        if found["pool"] == pool.identity():
+            return dict(found["templates"])
+    except (OSError, ValueError, KeyError):
+        pass
+    return {}
 
 
 def _record(version: str, name: str) -> None:
-    write(paths.cache() / "prepared.json", json.dumps({**_prepared(), version: name}, indent=1) + "\n")
+    found = {"pool": pool.identity(), "templates": {**_prepared(), version: name}}
+    write(paths.cache() / "prepared.json", json.dumps(found, indent=1) + "\n")
