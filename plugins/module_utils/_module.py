@@ -17,12 +17,15 @@ def run_module(main: Callable[[AnsibleModule], dict[str, Any]], **spec: Any) -> 
     """Build the module from ``spec`` (AnsibleModule's own arguments), run ``main``, exit.
 
     ``main`` returns the result; ``changed`` defaults to false and ``elapsed`` (seconds, float) is added.
+    Sentences under ``warnings`` become the task's warnings.
     A CareError becomes ``fail_json`` with its partial results; any other exception is a bug and keeps its traceback.
     """
     module = AnsibleModule(**spec)
     began = time.monotonic()
 
     def answer(results: dict[str, Any]) -> dict[str, Any]:
+        for warning in results.pop("warnings", []):
+            module.warn(warning)
         return {"changed": False, "elapsed": round(time.monotonic() - began, 1), **results}
 
     try:
