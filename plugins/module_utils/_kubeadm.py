@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._traps import removed_flags_left
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 WORKER_IMAGES = ("kube-proxy", "coredns", "pause")
-# flag -> the first minor whose kubelet refuses it
-REMOVED_FLAGS = {"--pod-infra-container-image": (1, 35)}
 _ADVICE = ("To see the stack", "[preflight] If")
 
 
@@ -62,10 +61,7 @@ def why_not_done(host: dict[str, Any], target: Version) -> list[str]:
             reasons.append(f"the manifest of {name} says {version or 'no version'}")
         elif not pods[name].get("running"):
             reasons.append(f"{name} does not run")
-    for row in kubelet.get("flags") or []:
-        removed_in = REMOVED_FLAGS.get(row["flag"])
-        if removed_in and removed_in <= target.series and row["cleaned_by_kubeadm"]:
-            reasons.append(f"{row['source']} still has {row['flag']}")
+    reasons += [f"{row['source']} still has {row['flag']}" for row in removed_flags_left(host, target)]
     return reasons
 
 

@@ -17,14 +17,24 @@ _STOPS = {
 }
 
 
-def obstacles(view: View, name: str) -> Iterator[dict[str, Any]]:
-    """Pods under two budgets, budgets that allow nothing now, pods that would be lost, pods that fit nowhere else."""
-    node = view.node_name(name) or ""
+def movers(view: View, name: str) -> list[str]:
+    """Pods that a drain of this node would have to move."""
+    return [str(pod) for pod, verdict in _verdicts(view, name) if verdict.action in ("evict", "refuse")]
+
+
+def _verdicts(view: View, name: str) -> list[tuple[_drain.Pod, _drain.Verdict]]:
+    node = view.node_name(name)
     daemonsets = [found["metadata"]["uid"] for found in view.cluster.daemonsets]
     wishes = _drain.Wishes(emptydir=view.request.drain_emptydir, unmanaged=view.request.drain_unmanaged)
     here = [_drain.read_pod(pod) for pod in view.cluster.pods if pod.get("spec", {}).get("nodeName") == node]
+    return [(pod, _drain.classify(pod, daemonsets, wishes)) for pod in here]
+
+
+def obstacles(view: View, name: str) -> Iterator[dict[str, Any]]:
+    """Pods under two budgets, budgets that allow nothing now, pods that would be lost, pods that fit nowhere else."""
+    node = view.node_name(name) or ""
     budgets = [_drain.read_budget(budget) for budget in view.cluster.budgets]
-    verdicts = [(pod, _drain.classify(pod, daemonsets, wishes)) for pod in here]
+    verdicts = _verdicts(view, name)
     go = [pod for pod, verdict in verdicts if verdict.action == "evict"]
     for pod in go:
         guards = _drain.too_many_budgets(pod, budgets)

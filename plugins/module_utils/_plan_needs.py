@@ -11,10 +11,11 @@ last, runs the target too; and that everything kubeadm leaves behind agrees.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Optional
+from typing import Any
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import CONTROL_PLANE, View
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._traps import removed_flags_left
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubeadm
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_drain import movers
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import View
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse_or_none
 
 
@@ -54,31 +55,20 @@ def decide(view: View) -> dict[str, Needs]:
 
 def _needs_of(view: View, name: str) -> Needs:
     need = Needs()
-    missing = _kubeadm_missing(view, name)
-    if missing:
+    need.why += _why_kubeadm(view, name)
+    if need.why:
         need.kubeadm = "apply" if view.masters[:1] == [name] else "node"
-        need.why.append(missing)
     if view.request.manage_packages:
         need.packages = _packages_differ(view, name)
     return need
 
 
-def _kubeadm_missing(view: View, name: str) -> Optional[str]:
-    """Why kubeadm has to run here, or None when it has done all of its work for this target."""
-    target = view.target
-    if view.is_master(name):
-        for component in CONTROL_PLANE:
-            version = view.static_pod(name, component)
-            if version != target:
-                return f"{component} is at {version or 'no known version'}"
-    if view.configured != target:
-        return f"the cluster's configuration says {view.configured or 'nothing'}"
-    left = removed_flags_left(view.host(name), target)
-    if left:
-        return f"kubeadm has not yet removed the kubelet flag --{left[0]}"
-    if view.step_recorded(name, "kubeadm") or view.kubelet(name) == target:
-        return None
-    return "nothing proves that kubeadm ended well here"
+def _why_kubeadm(view: View, name: str) -> list[str]:
+    """Why kubeadm has to run here; nothing when it has done all of its work for this target."""
+    reasons = _kubeadm.why_not_done(view.host(name), view.target)
+    if view.configured != view.target:
+        reasons.append(f"the cluster's configuration says {view.configured or 'nothing'}")
+    return reasons
 
 
 def _finish_addons(view: View, needs: dict[str, Needs]) -> None:
@@ -107,7 +97,7 @@ def _finish_kubelet(view: View, name: str, need: Needs) -> None:
     need.kubelet = changes or need.kubeadm != "none" or _restart_owed(view, name)
     need.drain = changes
     ours = view.cordoned_by_us(view.node(name))
-    if need.drain and not _others_take_pods(view, name):
+    if need.drain and movers(view, name) and not view.others_for(name):
         need.drain, need.undrained = False, True
     cordoned = bool(view.node(name).get("spec", {}).get("unschedulable"))
     need.uncordon = ours or (need.drain and not cordoned)
@@ -124,8 +114,3 @@ def _restart_owed(view: View, name: str) -> bool:
     if not configured:
         return False
     return not restarted or str(restarted.get("finished", "")) < str(configured.get("finished", ""))
-
-
-def _others_take_pods(view: View, name: str) -> bool:
-    mine = view.node_name(name)
-    return any(view.takes_pods(node) for other, node in view.nodes.items() if other != mine)

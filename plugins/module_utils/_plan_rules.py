@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Callable, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm import CONTROL_PLANE
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_drain import movers
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_needs import Needs
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import CONTROL_PLANE, Finding, View
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import Finding, View
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._traps import REFUSE, Surroundings, find_traps
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse_or_none
 
@@ -322,6 +324,9 @@ def _unless_ours(
     """A refusal, but only a warning where our own unfinished run to this target left the host as it is."""
     suspects = view.masters if anywhere else [name]
     ours = [one for one in suspects if one in needs and needs[one].unfinished]
+    if rule != "not_ready":
+        # A control plane that kubeadm has finished must run; only the kubelet is still to come there.
+        ours = [one for one in ours if not view.step_recorded(one, "kubeadm")]
     if not ours:
         return Finding(name, rule, sentence)
     return Finding(name, rule, f"{sentence} An unfinished run of ours left {ours[0]} so: it is worked on first.", False)
@@ -384,7 +389,7 @@ def busy(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
 
 def foreign_cordon(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
     for name, need in needs.items():
-        if view.node(name).get("spec", {}).get("unschedulable") and not need.uncordon and not need.done:
+        if view.cordoned_by_others(view.node(name)) and not need.done:
             sentence = "the node is cordoned, and not by us: it is upgraded, and stays cordoned."
             yield Finding(name, "foreign_cordon", sentence, False)
 
@@ -404,6 +409,25 @@ def nowhere_to_go(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
                 "must make them again."
             )
             yield Finding(name, "single_node", sentence, False)
+
+
+def no_room(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
+    """Every node that could take the pods is cordoned by somebody else."""
+    for name, need in needs.items():
+        others = [view.nodes[other] for other in view.others_for(name)]
+        shut = [node["metadata"]["name"] for node in others if view.cordoned_by_others(node)]
+        if need.drain and others and len(shut) == len(others) and movers(view, name):
+            sentence = (
+                f"every node that could take its pods is cordoned ({', '.join(shut)}): give one back first "
+                "(kubectl uncordon)."
+            )
+            yield Finding(name, "no_room", sentence)
+
+
+def unread(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
+    for name in view.known:
+        for problem in view.host(name).get("problems") or []:
+            yield Finding(name, "unread", str(problem), False)
 
 
 def small_etcd(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
@@ -480,5 +504,7 @@ STATE_RULES: tuple[NeedsRule, ...] = (
     foreign_cordon,
     stale_kubelet,
     nowhere_to_go,
+    no_room,
+    unread,
     small_etcd,
 )

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import read_cordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
-CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 PURPOSE = "upgrade"
 _CORDON_TAINT = "node.kubernetes.io/unschedulable"
 _CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
@@ -142,17 +141,18 @@ class View:
                 return str(said) or f"its Ready condition is {condition.get('status')}"
         return "it has never reported a Ready condition"
 
-    def takes_pods(self, node: dict[str, Any]) -> bool:
-        """Whether ordinary pods can be scheduled there; what we cordoned ourselves is given back in time."""
-        spec = node.get("spec", {})
-        if self.not_ready(node) or (spec.get("unschedulable") and not self.cordoned_by_us(node)):
-            return False
-        taints = [taint for taint in spec.get("taints") or [] if taint.get("key") != _CORDON_TAINT]
-        return not any(taint.get("effect") in ("NoSchedule", "NoExecute") for taint in taints)
+    def others_for(self, name: str) -> list[str]:
+        """Nodes that could take this one's pods: they have no taint that it does not have. Cordons are left aside."""
+        here = _taints(self.node(name))
+        mine = self.node_name(name)
+        return [n for n, node in self.nodes.items() if n != mine and not self.not_ready(node) and _taints(node) <= here]
 
     def cordoned_by_us(self, node: dict[str, Any]) -> bool:
         """Cordoned by an upgrade of ours that did not end; others' cordons are not ours to lift."""
         return read_cordon(node).is_ours(PURPOSE)
+
+    def cordoned_by_others(self, node: dict[str, Any]) -> bool:
+        return bool(node.get("spec", {}).get("unschedulable")) and not self.cordoned_by_us(node)
 
     # ---- versions
 
@@ -208,3 +208,10 @@ class View:
 
 def _once(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
+
+
+def _taints(node: dict[str, Any]) -> set[str]:
+    """Keys of the taints that keep ordinary pods away; a cordon's is not counted, it comes and goes."""
+    taints = node.get("spec", {}).get("taints") or []
+    keys = {str(taint.get("key")) for taint in taints if taint.get("effect") in ("NoSchedule", "NoExecute")}
+    return keys - {_CORDON_TAINT}

@@ -335,12 +335,8 @@ def find_traps(host: dict[str, Any], around: Surroundings, traps: tuple[Trap, ..
         yield Hit(trap, trap.sentence.format(what=what, seen=seen, target=around.target, since=since))
 
 
-def removed_flags_left(host: dict[str, Any], target: Version) -> list[str]:
-    """Removed kubelet flags in kubeadm's own flags file: kubeadm's last phase at this target has not run yet."""
-    left = []
-    for flag in (host.get("kubelet") or {}).get("flags") or []:
-        for trap in TRAPS:
-            named = trap.place == "kubelet_flag" and trap.what == _flag_name(flag)
-            if named and flag.get("cleaned_by_kubeadm") and target.series in trap.cleaned_by:
-                left.append(trap.what)
-    return left
+def removed_flags_left(host: dict[str, Any], target: Version) -> list[dict[str, Any]]:
+    """Rows of removed kubelet flags that the target's kubeadm cleans, and has not yet: its last phase has not run."""
+    cleaned = {t.what for t in TRAPS if t.place == "kubelet_flag" and target.series in t.cleaned_by}
+    rows = (host.get("kubelet") or {}).get("flags") or []
+    return [row for row in rows if row.get("cleaned_by_kubeadm") and _flag_name(row) in cleaned]

@@ -609,6 +609,16 @@ def test_what_an_unfinished_run_left_comes_first() -> None:
 # ------------------------------------------------------------------------------------------------ warned, not refused
 
 
+def single() -> World:
+    return World(workers=1).pod("shop/web-1", "w1")
+
+
+def half_read() -> World:
+    world = World()
+    world.hosts["w1"]["problems"] = ["kubectl is missing."]
+    return world
+
+
 @pytest.mark.parametrize(
     ("world", "words"),
     [
@@ -616,7 +626,8 @@ def test_what_an_unfinished_run_left_comes_first() -> None:
             lambda: killed_in_apply().down("cp1"), ["cp1", "not Ready", "unfinished run"], id="our NotReady node"
         ),
         pytest.param(lambda: World().cordoned("w1", by="maintenance"), ["w1", "stays cordoned"], id="foreign cordon"),
-        pytest.param(lambda: World(workers=1), ["w1", "no other node takes pods"], id="single node"),
+        pytest.param(single, ["w1", "no other node takes pods"], id="single node"),
+        pytest.param(half_read, ["w1", "kubectl is missing"], id="a part could not be read"),
         pytest.param(fresh, ["one master", "API is away"], id="one master"),
     ],
 )
@@ -648,10 +659,31 @@ def test_controller_on_a_node_is_said() -> None:
 
 
 def test_a_single_node_is_not_drained() -> None:
-    plan = World(workers=1).plan()
+    plan = single().plan()
 
     assert needs(plan, "w1") == "packages images node kubelet"
     assert needs(plan, "cp1") == WHOLE_MASTER
+
+
+def test_masters_alone_can_take_each_others_pods() -> None:
+    plan = World(masters=3, workers=0).pod("kube-system/coredns-1", "cp1").plan()
+
+    assert needs(plan, "cp1") == WHOLE_MASTER
+
+
+def test_no_drain_into_nodes_that_others_have_cordoned() -> None:
+    world = World().pod("shop/web-1", "w1").pod("shop/web-2", "w2").cordoned("w2", by=None)
+    refusals = world.plan()["refusals"]
+
+    assert [(refusal["host"], refusal["rule"]) for refusal in refusals] == [("w1", "no_room")]
+    assert "w2" in refusals[0]["message"] and world.cordoned("w2", by="upgrade").plan()["refusals"] == []
+
+
+def test_a_finished_control_plane_that_died_is_not_our_unfinished_work() -> None:
+    world = control_plane_done()
+    world.hosts["cp1"]["static_pods"]["kube-scheduler"]["running"] = False
+
+    assert [refusal["rule"] for refusal in world.plan()["refusals"]] == ["control_plane"]
 
 
 def test_a_foreign_cordon_stays() -> None:
