@@ -13,9 +13,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import cluster, inventory, lifecycle, machines, network, remote, saves, state, supervisor, workload
+from . import (
+    cluster,
+    inventory,
+    lifecycle,
+    machines,
+    network,
+    pool,
+    remote,
+    requirements,
+    saves,
+    state,
+    supervisor,
+    workload,
+)
 from .addresses import check_lab_name
 from .errors import LabError
+from .prepare import prepare
 from .progress import printer
 
 DEFAULT_KUBERNETES = "1.34.4"
@@ -38,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
     prepare = commands.add_parser("prepare", help="make and cache everything expensive", allow_abbrev=False)
     prepare.add_argument("--kubernetes", action="append", metavar="VERSION", help="may be given more than once")
+    prepare.add_argument("--install", action="store_true", help="first install the Debian packages that are missing")
 
     up = command("up", "make a lab and wait until all its nodes are Ready")
     up.add_argument("--masters", type=int, default=1)
@@ -110,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(options: argparse.Namespace, _: list[str]) -> int:
-    from .prepare import prepare
-
+    if options.install:
+        requirements.install_requirements()
     prepare(options.kubernetes or [DEFAULT_KUBERNETES], printer())
     return 0
 
@@ -215,7 +230,7 @@ def _load(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _saves(options: argparse.Namespace, _: list[str]) -> int:
-    with lifecycle.pool():
+    with pool.held():
         if options.delete:
             saves.delete(options.delete)
         for name in saves.names():

@@ -7,11 +7,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import cgroups, cluster, inventory, machines, network, paths, remote, saves, state, template
+from . import cgroups, cluster, inventory, machines, network, paths, pool, remote, requirements, saves, state, template
 from .addresses import check_lab_name, check_machine_name, free_number, free_octet, role_by_name
 from .errors import LabError
 from .progress import Progress
@@ -24,8 +23,9 @@ def up(name: str, masters: int, workers: int, kubernetes: str, progress: Progres
         raise LabError("A cluster has at least one master, and not less than no worker.")
     with state.locked(name):
         _begin(name, progress)
-        disk = template.template(kubernetes)
-        lab = _allocate(name, kubernetes)
+        with pool.held():
+            disk = template.template(kubernetes)
+            lab = _allocate(name, kubernetes)
         network.up(lab)
         for role, prefix, count in (("master", "cp", masters), ("worker", "w", workers)):
             for number in range(1, count + 1):
@@ -43,7 +43,7 @@ def up(name: str, masters: int, workers: int, kubernetes: str, progress: Progres
 def load(name: str, save: str, progress: Progress) -> tuple[Lab, float]:
     """A saved cluster in the lab's place, or as a lab that was not there. Returns it and the seconds that it took."""
     with state.locked(name):
-        with pool():
+        with pool.held():
             about = saves.read(save)
         lab = state.find(name)
         if lab is None or state.unusable(lab, state.boot_id()):
@@ -62,6 +62,7 @@ def load(name: str, save: str, progress: Progress) -> tuple[Lab, float]:
 def _begin(name: str, progress: Progress) -> None:
     """Everything that can be in the way is found before anything is made."""
     check_lab_name(name)
+    requirements.check()
     for other in state.every():
         why = state.unusable(other, state.boot_id())
         if why and other.name == name:
@@ -79,7 +80,6 @@ def _begin(name: str, progress: Progress) -> None:
 
 def _allocate(name: str, kubernetes: str, number: int | None = None) -> Lab:
     with state.locked(""):
-        template.mount()
         labs = {lab.number: lab.name for lab in state.every()}
         links, routes = network.taken()
         if number is None:
@@ -90,6 +90,7 @@ def _allocate(name: str, kubernetes: str, number: int | None = None) -> Lab:
             )
         lab = Lab(name, number, kubernetes, state.boot_id(), maker=state.myself(), cache=str(paths.cache()))
         lab.save()
+    pool.hold(f"lab-{name}")
     return lab
 
 
@@ -147,8 +148,10 @@ def remove(lab: Lab) -> None:
     cgroups.kill(lab.name)
     cgroups.remove(lab.name)
     network.down(lab)
-    with pool():
-        machines.delete_disks(paths.labs() / lab.name)
+    if paths.pool_file().exists():
+        with pool.held():
+            machines.delete_disks(paths.labs() / lab.name)
+        pool.release(f"lab-{lab.name}")
     for machine in lab.machines:
         leftover = Path("/run/systemd/nspawn/propagate", lab.addresses.nspawn_name(machine))
         with contextlib.suppress(OSError):
@@ -157,21 +160,8 @@ def remove(lab: Lab) -> None:
     with state.locked(""):
         if not state.every():
             network.restore_limits()
-            template.unmount()
             with contextlib.suppress(OSError):
                 paths.STATE.rmdir()
-
-
-@contextlib.contextmanager
-def pool() -> Iterator[None]:
-    """The machines' disks are there meanwhile, and do not stay mounted for nobody."""
-    with state.locked(""):
-        if paths.pool_file().exists():
-            template.mount()
-    yield
-    with state.locked(""):
-        if not state.every():
-            template.unmount()
 
 
 def status(lab: Lab) -> dict[str, Any]:

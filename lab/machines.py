@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from . import cgroups, paths, remote, state
+from . import cgroups, network, pool, remote, state
 from .addresses import Addresses
 from .errors import LabError
 from .processes import spawn, wait_for
@@ -67,6 +67,8 @@ ExecStart=ip link set lo up
 ExecStart=ip link set host0 up
 ExecStart=ip address replace {addresses.machine(octet)}/24 dev host0
 ExecStart=ip route replace default via {addresses.gateway}
+# The name server of /etc/resolv.conf, which nobody has: looking there fails at once.
+ExecStart=ip route replace unreachable 192.0.2.0/24
 ExecStart=sysctl -q -w net.ipv4.ip_forward=1
 """
 
@@ -95,8 +97,7 @@ def hosts_file(addresses: Addresses, name: str, octet: int) -> str:
 def create(lab: Lab, machine: Machine, template: Path) -> None:
     """A new disk: a snapshot of the template with the machine's own names, addresses and host key."""
     root = lab.root(machine.name)
-    root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    run(["btrfs", "subvolume", "snapshot", template, root])
+    pool.snapshot(template, root)
     mine = lab.addresses
     _write(root, "etc/hostname", f"{machine.name}\n")
     _write(root, "etc/machine-id", f"{uuid.uuid4().hex}\n")
@@ -151,6 +152,7 @@ def power_off(lab: Lab, name: str) -> None:
         machine.supervisor.stop(20)
     cgroups.kill(lab.name, name)
     cgroups.remove(lab.name, name)
+    network.remove_cable(lab, name)
     machine.supervisor = None
     lab.save()
 
@@ -194,19 +196,10 @@ def delete_disks(folder: Path) -> None:
         return
     for root in folder.iterdir():
         if root.is_dir() and not root.is_symlink():
-            delete_subvolume(root)
+            pool.delete(root)
         else:
             root.unlink()
     folder.rmdir()
-
-
-def delete_subvolume(root: Path) -> None:
-    listed = run(["btrfs", "subvolume", "list", "-o", root]).stdout.splitlines()
-    inside = sorted((line.rpartition(" path ")[2] for line in listed), key=len, reverse=True)
-    for path in inside:
-        run(["btrfs", "subvolume", "delete", paths.pool() / path])
-    run(["btrfs", "property", "set", "-ts", root, "ro", "false"], check=False)
-    run(["btrfs", "subvolume", "delete", root])
 
 
 def leader(lab: Lab, name: str) -> state.Process:

@@ -183,6 +183,13 @@ def mend(lab: Lab, name: str) -> None:
     _plug(lab, name, ["master", lab.addresses.bridge])
 
 
+def remove_cable(lab: Lab, name: str) -> None:
+    """The kernel takes its time to remove the cable of a machine that is gone, and somebody may hold its namespace."""
+    interface = lab.addresses.interface(name)
+    if Path("/sys/class/net", interface).exists():
+        run(["ip", "link", "del", interface], check=False)
+
+
 def _plug(lab: Lab, name: str, words: list[str]) -> None:
     try:
         run(["ip", "link", "set", lab.addresses.interface(name), *words])

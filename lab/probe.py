@@ -26,6 +26,8 @@ from typing import Any
 LIMIT = 1.0
 # A probe that sent less than this part of its schedule has not looked closely enough to say anything.
 ENOUGH = 0.95
+# Good answers in a row before the count begins.
+STEADY = 20
 KEPT_FAILURES = 50
 
 
@@ -155,7 +157,10 @@ class Probe:
     began: float = field(default_factory=time.monotonic)
     began_at: float = field(default_factory=time.time)
     ended: float | None = None
-    home_lost: str = ""
+    trouble: str = ""
+
+    def __post_init__(self) -> None:
+        self.born = start_of(self.options.home)
 
     def seconds(self) -> float:
         return (self.ended or time.monotonic()) - self.began
@@ -163,8 +168,8 @@ class Probe:
     def report(self) -> dict[str, Any]:
         seconds = self.seconds()
         found = problems("requests", self.requests, seconds) + problems("names", self.names, seconds)
-        if self.home_lost:
-            found.insert(0, self.home_lost)
+        if self.trouble:
+            found.insert(0, self.trouble)
         return {
             "ok": not found,
             "problems": found,
@@ -179,6 +184,27 @@ class Probe:
         draft = self.options.result.with_suffix(".draft")
         draft.write_text(json.dumps(self.report(), indent=1) + "\n")
         draft.replace(self.options.result)
+
+    async def settle(self, seconds: float) -> str:
+        """Wait until both are answered steadily, so that the count begins with a service that works."""
+        target, port = self.options.web.rsplit(":", 1)
+        deadline, steady, why = time.monotonic() + seconds, 0, ""
+        while steady < STEADY and not self.home_gone():
+            try:
+                async with asyncio.timeout(LIMIT):
+                    await asyncio.gather(
+                        ask_web(target, int(port)), ask_name(self.options.dns, self.options.resolve, steady)
+                    )
+                steady += 1
+            except (TimeoutError, OSError, ValueError) as failure:
+                steady, why = 0, str(failure) or f"no answer within {LIMIT:g} s"
+                if time.monotonic() > deadline:
+                    return f"the service and its name were not answered steadily within {seconds:g} s: {why}"
+            await asyncio.sleep(0.1)
+        return ""
+
+    def home_gone(self) -> bool:
+        return start_of(self.options.home) != self.born or not self.born
 
     async def one(self, series: Series, ask: Callable[[], Awaitable[None]]) -> None:
         started = time.monotonic()
@@ -210,11 +236,10 @@ class Probe:
 
     async def watch_home(self, stop: asyncio.Event) -> None:
         """A namespace stays as long as this process is in it, but without its machine it leads nowhere."""
-        born = start_of(self.options.home)
         written = 0.0
         while not stop.is_set():
-            if not born or start_of(self.options.home) != born:
-                self.home_lost = f"the machine that the probe looks from went away after {self.seconds():.1f} s"
+            if self.home_gone():
+                self.trouble = f"the machine that the probe looks from went away after {self.seconds():.1f} s"
                 stop.set()
             if time.monotonic() - written > 2:
                 written = time.monotonic()
@@ -227,6 +252,10 @@ class Probe:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         target, port = self.options.web.rsplit(":", 1)
+        self.trouble = await self.settle(self.options.patience)
+        if self.trouble:
+            stop.set()
+        self.began, self.began_at = time.monotonic(), time.time()
         await asyncio.gather(
             self.keep_asking(self.requests, lambda _: ask_web(target, int(port)), stop),
             self.keep_asking(self.names, lambda n: ask_name(self.options.dns, self.options.resolve, n & 0xFFFF), stop),
@@ -242,6 +271,7 @@ def main() -> None:
     parser.add_argument("--resolve", required=True, help="the name to ask for")
     parser.add_argument("--rate", type=float, required=True, help="requests per second")
     parser.add_argument("--name-rate", type=float, default=1.0, help="names per second")
+    parser.add_argument("--patience", type=float, default=90, help="seconds until both must be answered steadily")
     parser.add_argument("--home", type=int, required=True, help="first process of the machine whose network is used")
     parser.add_argument("--result", type=Path, required=True)
     options = parser.parse_args()

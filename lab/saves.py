@@ -9,11 +9,10 @@ import shutil
 import time
 from pathlib import Path
 
-from . import cluster, inventory, machines, network, paths, state
+from . import cluster, inventory, machines, network, paths, pool, state
 from .addresses import check_lab_name
 from .errors import LabError
 from .progress import Progress
-from .shell import run
 from .state import Lab
 
 # What belongs to the cluster and lies outside the machines' disks.
@@ -39,7 +38,7 @@ def save(lab: Lab, name: str, progress: Progress) -> float:
     machines.delete_disks(target)  # a save that was broken off
     target.mkdir(parents=True, mode=0o700)
     for machine in lab.machines:
-        run(["btrfs", "subvolume", "snapshot", "-r", lab.root(machine), target / machine])
+        pool.snapshot(lab.root(machine), target / machine, read_only=True)
     for kept in KEPT:
         if (lab.directory / kept).exists():
             shutil.copy2(lab.directory / kept, target / kept)
@@ -81,7 +80,7 @@ def load(lab: Lab, name: str, progress: Progress) -> float:
     lab.kubernetes = about["kubernetes"]
     lab.machines = {raw["name"]: state.Machine(**raw) for raw in about["machines"]}
     for machine in lab.machines.values():
-        run(["btrfs", "subvolume", "snapshot", folder(name) / machine.name, lab.root(machine.name)])
+        pool.snapshot(folder(name) / machine.name, lab.root(machine.name))
         network.add_route(lab, machine)
     for kept in KEPT:
         if (folder(name) / kept).exists():

@@ -61,6 +61,7 @@ def supervise(lab_name: str, name: str) -> int:
         code = child.wait()
         # Whatever of the machine is still there would hold its disk.
         cgroups.kill(lab_name, name)
+        network.remove_cable(lab, name)
         print(f"{name} ended with {code}", flush=True)
         if code != REBOOT:
             break

@@ -98,8 +98,12 @@ def start(lab: Lab, rate: float, replicas: int, progress: Progress) -> None:
         lambda: cgroups.enter(groups),
     )
     lab.save()
-    if not wait_for(lambda: result_file(lab).exists() or not lab.services["probe"].alive(), 10):
+    # It reports from when it begins to count.
+    if not wait_for(lambda: result_file(lab).exists() or not lab.services["probe"].alive(), 120, 0.2):
         raise LabError(f"The probe does not report; its log is {lab.log('probe')}.")
+    if not lab.services["probe"].alive():
+        why = result(lab)["problems"] if result_file(lab).exists() else [f"its log is {lab.log('probe')}"]
+        raise LabError(f"The probe did not start: {why[0]}.", f"lab/lab kubectl --name {lab.name} get pods -A -o wide")
     progress(f"asking http://{web}/ {rate:g} times a second from {home}, and DNS at {dns} once a second")
 
 
