@@ -11,6 +11,7 @@ from typing import Any, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _drain
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import View
 
+_NAMED = 5
 _STOPS = {
     "unmanaged": "nothing would bring these pods back, so the drain stops (upgrade_drain_unmanaged: delete lets go)",
     "emptydir": "these pods keep data in an emptyDir, so the drain stops (upgrade_drain_emptydir: delete lets go)",
@@ -45,16 +46,22 @@ def obstacles(view: View, name: str) -> Iterator[dict[str, Any]]:
     movable = [pod for pod in go if not _drain.too_many_budgets(pod, budgets)]
     numbers = {budget.key: budget for budget in budgets}
     for stuck in _drain.preview(movable, budgets, ()).never:
-        sentence = f"{numbers[stuck['budget']]} lets none of these pods go now: {', '.join(stuck['pods'])}."
+        sentence = f"{numbers[stuck['budget']]} lets none of these pods go now: {_some(stuck['pods'])}."
         yield _obstacle(view, name, "budget", stuck["budget"], stuck["pods"], sentence)
     for option, why in _STOPS.items():
         lost = sorted(str(pod) for pod, verdict in verdicts if option in verdict.obstacles)
         if lost:
-            yield _obstacle(view, name, option, None, lost, f"{why}: {', '.join(lost)}.")
+            yield _obstacle(view, name, option, None, lost, f"{why}: {_some(lost)}.")
     stranded = sorted(str(pod) for pod in go if pod.controller and not _drain.places(pod, view.cluster.nodes, node))
     if stranded:
-        sentence = f"no other node takes these pods, so they are away while this one is drained: {', '.join(stranded)}."
+        sentence = f"no other node takes these pods, so they are away while this one is drained: {_some(stranded)}."
         yield _obstacle(view, name, "no_place", None, stranded, sentence)
+
+
+def _some(pods: list[str]) -> str:
+    """A few names are enough to know what it is about; the data has them all."""
+    more = len(pods) - _NAMED
+    return ", ".join(pods[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _obstacle(
