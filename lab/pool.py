@@ -46,6 +46,7 @@ def release(user: str) -> None:
     """Let the pool go; the last one unmounts it."""
     with _lock():
         (_users() / user).unlink(missing_ok=True)
+        # A command that was killed could not let go.
         for other in users():
             if other.startswith("process-") and not Path(f"/proc/{other.removeprefix('process-')}").exists():
                 (_users() / other).unlink(missing_ok=True)

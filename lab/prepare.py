@@ -36,6 +36,9 @@ def prepare(wanted: Sequence[str], progress: Progress | None = None) -> None:
             with pool.held():
                 for version in missing:
                     template.make(version, say)
+        elif pool.mounted():
+            # Perhaps by a prepare that was killed; labs keep it all the same.
+            pool.release("nobody")
     say(f"prepared: Kubernetes {', '.join(names)}")
 
 
