@@ -15,7 +15,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import SIDECAR, existing, prove
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._pieces import PIECE, command, unpack
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pieces import PIECE, Line, command, unpack
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
     WholeFile,
     need_space,
@@ -78,10 +78,13 @@ class ActionModule(ActionBase):
 
     def _copy(self, snapshot: dict[str, Any], path: str) -> dict[str, Any]:
         size = snapshot["size"]
+        line = Line()
         with WholeFile(path) as file:
             while file.size < size:
                 length = min(PIECE, size - file.size)
-                file.write(self._piece(snapshot["path"], file.size, length))
+                began = time.monotonic()
+                file.write(self._piece(snapshot["path"], file.size, length, line.packed))
+                line.took(time.monotonic() - began)
                 display.vv(f"etcd_snapshot: {file.size >> 20} of {size >> 20} MiB", host=self._task_host())
             file.sync()
             proof = prove(file.part)
@@ -94,22 +97,20 @@ class ActionModule(ActionBase):
             file.commit()
         return {**proof, "copied": True}
 
-    def _piece(self, source: str, offset: int, length: int) -> bytes:
+    def _piece(self, source: str, offset: int, length: int, packed: bool) -> bytes:
         """One piece of the file, tried again when the connection or the piece was broken."""
         why = ""
+        # Data on stdin keeps ssh from making a terminal, where stderr would mix with the data.
+        data = b"\n" if self._connection.is_pipelining_enabled() else None
         for attempt in range(_TRIES):
             if attempt:
                 display.warning(f"etcd_snapshot: {why} Trying again.")
                 time.sleep(2**attempt)
             try:
-                # Data on stdin keeps ssh from making a terminal, where stderr would mix with the data.
-                data = b"\n" if self._connection.is_pipelining_enabled() else None
-                answer = self._low_level_execute_command(command(source, offset, length), in_data=data)
+                answer = self._low_level_execute_command(command(source, offset, length, packed), in_data=data)
+                return unpack(answer["stdout"], length, packed)
             except AnsibleConnectionFailure as error:
                 why = f"The connection broke at byte {offset} of {source}: {error}."
-                continue
-            try:
-                return unpack(answer["stdout"], length)
             except ValueError as error:
                 said = answer["stderr"].strip() or f"exit code {answer['rc']}"
                 why = f"The piece at byte {offset} of {source} did not arrive whole: {error} ({said})."

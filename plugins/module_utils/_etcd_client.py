@@ -60,7 +60,7 @@ def explain(endpoint: str, status: int, body: bytes) -> str:
     if "bad certificate" in words or "certificate specifies an incompatible key usage" in words:
         return (
             f"etcd at {endpoint} cannot speak to itself (HTTP {status}: {words}). Its server certificate may not "
-            "serve as a client certificate, as etcd's JSON gateway needs it to: issue it again with the extended key usages "
+            "serve as a client certificate, as etcd's JSON gateway needs it to: issue it again with the usages "
             "serverAuth and clientAuth, as kubeadm does."
         )
     if status == 404:

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A small etcd snapshot made by hand, and a server that speaks as etcd's gateway does."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import json
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Callable, Optional, Union
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import MAGIC, fnv1a
+
+PAGE_SIZE = 4096
+BRANCH, LEAF, META = 0x01, 0x02, 0x04
+MEMBER = {"id": 10276657743932975437, "name": "cp1", "peerURLs": ["https://10.80.0.11:2380"]}
+
+
+def header(number: int, flags: int, count: int) -> bytes:
+    return struct.pack("<QHHI", number, flags, count, 0)
+
+
+def leaf(number: int, elements: list[tuple[bytes, bytes, bool]], pad: bool = True) -> bytes:
+    """A leaf page of (key, value, is a bucket)."""
+    table, body = b"", b""
+    for index, (key, value, is_bucket) in enumerate(elements):
+        position = (len(elements) - index) * 16 + len(body)
+        table += struct.pack("<IIII", int(is_bucket), position, len(key), len(value))
+        body += key + value
+    page = header(number, LEAF, len(elements)) + table + body
+    assert len(page) <= PAGE_SIZE
+    return page.ljust(PAGE_SIZE, b"\0") if pad else page
+
+
+def branch(number: int, children: list[tuple[bytes, int]]) -> bytes:
+    table, body = b"", b""
+    for index, (key, child) in enumerate(children):
+        table += struct.pack("<IIQ", (len(children) - index) * 16 + len(body), len(key), child)
+        body += key
+    return (header(number, BRANCH, len(children)) + table + body).ljust(PAGE_SIZE, b"\0")
+
+
+def meta(number: int, root: int, pages: int, txid: int) -> bytes:
+    fields = struct.pack("<IIIIQQQQQ", MAGIC, 2, PAGE_SIZE, 0, root, 0, 0xFFFFFFFFFFFFFFFF, pages, txid)
+    return (header(number, META, 0) + fields + struct.pack("<Q", fnv1a(fields))).ljust(PAGE_SIZE, b"\0")
+
+
+def small_bucket(elements: list[tuple[bytes, bytes]]) -> bytes:
+    """A bucket that lives inside its parent's value."""
+    return struct.pack("<QQ", 0, 0) + leaf(0, [(key, value, False) for key, value in elements], pad=False)
+
+
+def revision(main: int, deleted: bool = False) -> bytes:
+    return struct.pack(">Q", main) + b"_" + struct.pack(">Q", 0) + (b"t" if deleted else b"")
+
+
+def record(key: bytes, value: bytes = b"") -> bytes:
+    return b"\x0a" + bytes([len(key)]) + key + b"\x2a" + bytes([len(value)]) + value
+
+
+def database(members: Optional[list[dict[str, Any]]] = None) -> bytes:
+    """Seven pages: a put, b put, c put, b deleted, a put again: revision 6, two keys left, five records."""
+    first = [(revision(2), record(b"a", b"1")), (revision(3), record(b"b")), (revision(4), record(b"c"))]
+    second = [(revision(5, deleted=True), record(b"b")), (revision(6), record(b"a", b"2"))]
+    stored = [MEMBER] if members is None else members
+    named = [(f"{one['id']:x}".encode(), json.dumps(one).encode()) for one in stored]
+    root = [
+        (b"cluster", small_bucket([(b"clusterVersion", b"3.6.0")]), True),
+        (b"key", struct.pack("<QQ", 4, 0), True),
+        (b"members", small_bucket(sorted(named)), True),
+        (
+            b"meta",
+            small_bucket([(b"consistent_index", struct.pack(">Q", 42)), (b"storageVersion", b"3.6.0")]),
+            True,
+        ),
+    ]
+    return b"".join(
+        [
+            meta(0, 99, 7, 1),  # an older transaction, with a root that is long gone
+            meta(1, 3, 7, 2),
+            b"\0" * PAGE_SIZE,  # a free page
+            leaf(3, root),
+            branch(4, [(revision(2), 5), (revision(5, deleted=True), 6)]),
+            leaf(5, [(key, value, False) for key, value in first]),
+            leaf(6, [(key, value, False) for key, value in second]),
+        ]
+    )
+
+
+def snapshot(data: Optional[bytes] = None) -> bytes:
+    """A database with its digest, as etcd sends it."""
+    data = database() if data is None else data
+    return data + hashlib.sha256(data).digest()
+
+
+Reply = Union[tuple[int, bytes], Callable[[dict[str, Any]], tuple[int, bytes]]]
+
+
+def lines(*blobs: bytes) -> bytes:
+    """The gateway's stream of these blobs."""
+    left = sum(len(blob) for blob in blobs[:-1])
+    text = []
+    for blob in blobs:
+        left -= len(blob)
+        result = {"blob": base64.b64encode(blob).decode(), **({"remaining_bytes": str(left)} if left > 0 else {})}
+        text.append(json.dumps({"result": result}))
+    return ("\n".join(text) + "\n").encode()
+
+
+@contextmanager
+def gateway(replies: dict[str, Reply]) -> Iterator[str]:
+    """Serve these answers (path -> status and body) on loopback; yields the URL."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+            reply = replies.get(self.path, (404, b"404 page not found"))
+            status, body = reply(asked) if callable(reply) else reply
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_words: Any) -> None:
+            """Silent."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
