@@ -1,0 +1,57 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Last words of a failed component, and the archive that is made before."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tarfile
+from typing import Optional
+
+import pytest
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _evidence
+
+
+def test_the_newest_containers_last_lines_are_found(tmp_path: pathlib.Path) -> None:
+    pod = tmp_path / "var/log/pods/kube-system_etcd-cp1_0123/etcd"
+    pod.mkdir(parents=True)
+    (pod / "0.log").write_text("2026-11-22T03:00:00Z stderr F old\n")
+    (pod / "1.log").write_text("".join(f"2026-11-22T03:00:0{n}Z stderr F line {n}\n" for n in range(5)))
+    os.utime(pod / "0.log", (1, 1))
+    assert _evidence.pod_logs(str(tmp_path), lines=2) == {
+        "etcd": ["2026-11-22T03:00:03Z line 3", "2026-11-22T03:00:04Z line 4"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "component"),
+    [
+        ("static Pod hash for component kube-apiserver on Node cp1 did not change", "kube-apiserver"),
+        ("couldn't upgrade control plane: etcd did not come up", "etcd"),
+        ("[ERROR CreateJob]", None),
+    ],
+)
+def test_the_component_that_failed_is_named(text: str, component: Optional[str]) -> None:
+    assert _evidence.component_in(text) == component
+
+
+def test_manifests_put_back_have_no_diff() -> None:
+    before = {"etcd.yaml": "image: a\n"}
+    assert _evidence.manifests_diff(before, dict(before)) == ""
+    assert "+image: b" in _evidence.manifests_diff(before, {"etcd.yaml": "image: b\n"})
+    assert "-image: a" in _evidence.manifests_diff(before, {})
+
+
+def test_the_first_archive_of_a_run_is_kept_and_nobody_else_may_read_it(tmp_path: pathlib.Path) -> None:
+    config = tmp_path / "etc"
+    config.mkdir()
+    (config / "admin.conf").write_text("old")
+    path = _evidence.archive("run-1", str(tmp_path / "care"), (str(config), "/nowhere/config.yaml"))
+    (config / "admin.conf").write_text("new")
+    assert _evidence.archive("run-1", str(tmp_path / "care"), (str(config),)) == path
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    with tarfile.open(path) as tar:
+        member = tar.extractfile(str(config / "admin.conf").lstrip("/"))
+        assert member is not None and member.read() == b"old"

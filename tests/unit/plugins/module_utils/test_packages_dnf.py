@@ -1,0 +1,138 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""dnf: its exact commands, and what is read out of its answers."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any, Optional
+
+import pytest
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _packages_dnf
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_dnf import Dnf
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._repository import Source
+
+SOURCE = Source(
+    "/etc/yum.repos.d/kubernetes.repo",
+    "https://packages.example.org/v1.35/rpm/",
+    (1, 35),
+    "[kubernetes]\nbaseurl=https://packages.example.org/v1.35/rpm/\nexclude=kubelet kubeadm kubectl\n",
+    "kubernetes",
+)
+WANTED = {"kubelet": "1.35.4-150500.1.1", "kubectl": "1.35.4-150500.1.1"}
+
+
+class Programs:
+    def __init__(self, answers: Optional[dict[str, tuple[int, str, str]]] = None) -> None:
+        self.answers = answers or {}
+        self.ran: list[str] = []
+
+    def __call__(self, argv: list[str], **_rest: Any) -> Done:
+        self.ran.append(" ".join(argv))
+        found = next((answer for words, answer in self.answers.items() if words in self.ran[-1]), (0, "", ""))
+        return Done(argv, *found)
+
+
+def dnf(programs: Programs, root: pathlib.Path, version: int = 4) -> Dnf:
+    (root / "usr/bin").mkdir(parents=True, exist_ok=True)
+    (root / "usr/bin" / ("dnf5" if version == 5 else "dnf-3")).write_text("")
+    link = root / "usr/bin/dnf"
+    if not link.exists():
+        os.symlink("dnf5" if version == 5 else "dnf-3", link)
+    manager = Dnf(programs, root=str(root))
+    manager.use([SOURCE])
+    return manager
+
+
+def test_the_exact_commands_that_change_something(tmp_path: pathlib.Path) -> None:
+    programs = Programs()
+    manager = dnf(programs, tmp_path)
+    manager.refresh([SOURCE])
+    manager.download(WANTED)
+    manager.install({"kubeadm": "1.35.4-150500.1.1"})
+    manager.install(WANTED)
+    start = "dnf --assumeyes install --setopt=keepcache=True --disableexcludes=kubernetes"
+    assert programs.ran == [
+        "dnf --quiet --assumeyes --refresh --repo=kubernetes makecache",
+        f"{start} --downloadonly kubelet-1.35.4-150500.1.1 kubectl-1.35.4-150500.1.1",
+        f"{start} --exclude=kubelet,kubectl kubeadm-1.35.4-150500.1.1",
+        f"{start} --exclude=kubeadm kubelet-1.35.4-150500.1.1 kubectl-1.35.4-150500.1.1",
+    ]
+
+
+def test_dnf5_knows_the_option_by_another_name(tmp_path: pathlib.Path) -> None:
+    programs = Programs()
+    dnf(programs, tmp_path, version=5).download({"kubelet": "1.35.4-1"})
+    assert "--setopt=disable_excludes=kubernetes" in programs.ran[0] and "--disableexcludes" not in programs.ran[0]
+
+
+def test_looking_aside_uses_repository_files_and_a_cache_of_its_own(tmp_path: pathlib.Path) -> None:
+    programs = Programs({"repoquery": (0, "kubeadm|1.35.4-150500.1.1\n\nkubelet|1.35.4-150500.1.1\n", "")})
+    found = dnf(programs, tmp_path).look_aside([SOURCE], ["kubeadm", "kubelet"])
+    assert found == {"kubeadm": ["1.35.4-150500.1.1"], "kubelet": ["1.35.4-150500.1.1"]}
+    own = f"{tmp_path}/var/lib/clustercare/dnf"
+    assert programs.ran == [
+        f"dnf --quiet --assumeyes --setopt=reposdir={own}/repos.d --setopt=cachedir={own}/cache --disableexcludes=all "
+        r"--refresh repoquery --available --queryformat=%{name}|%{version}-%{release}\n kubeadm kubelet"
+    ]
+    assert pathlib.Path(f"{own}/repos.d/kubernetes.repo").read_text() == SOURCE.entry
+
+
+def test_a_version_lock_is_released_and_set_again(tmp_path: pathlib.Path) -> None:
+    locks = tmp_path / "etc/dnf/plugins/versionlock.list"
+    locks.parent.mkdir(parents=True)
+    locks.write_text("# Added lock\nkubelet-0:1.34.4-150500.1.1.*\nbash-0:5.1-1.*\n")
+    programs = Programs()
+    manager = dnf(programs, tmp_path)
+    assert manager.held() == ["kubelet"]
+    manager.release_holds(["kubelet"])
+    manager.restore_holds(["kubelet"])
+    assert programs.ran == ["dnf --quiet versionlock delete kubelet"], "nothing was lost here"
+    locks.write_text("")
+    manager.restore_holds(["kubelet"])
+    assert programs.ran[1:] == ["dnf --quiet versionlock add kubelet"]
+
+
+def test_without_locks_versionlock_is_not_called(tmp_path: pathlib.Path) -> None:
+    programs = Programs()
+    manager = dnf(programs, tmp_path)
+    manager.release_holds([])
+    manager.restore_holds([])
+    assert programs.ran == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("kubelet-0:1.34.4-150500.1.1.*\nkubeadm-0:1.34.4-150500.1.1.*\n", ["kubeadm", "kubelet"]),
+        ("#kubelet-0:1.34.4-1.*\n!kubectl-0:1.35.0-1.*\n", []),
+        ('version = "1.0"\n[[packages]]\nname = "kubelet"\n', ["kubelet"]),
+        ("", []),
+    ],
+)
+def test_lock_lists(text: str, names: list[str]) -> None:
+    assert _packages_dnf.parse_locks(text) == names
+
+
+def test_a_failure_is_told_in_dnfs_words(tmp_path: pathlib.Path) -> None:
+    err = "Error: Unable to find a match: kubelet-1.35.9\n"
+    with pytest.raises(CareError, match="dnf cannot install: Error: Unable to find a match"):
+        dnf(Programs({"install": (1, "", err)}), tmp_path).install({"kubelet": "1.35.9"})
+
+
+def test_installed_versions_are_read_without_the_sentences(tmp_path: pathlib.Path) -> None:
+    said = "kubeadm|1.34.4-150500.1.1\npackage cri-tools is not installed\n"
+    programs = Programs({"rpm": (1, said, "")})
+    assert dnf(programs, tmp_path).installed() == {"kubeadm": "1.34.4-150500.1.1"}
+    assert r"--queryformat=%{NAME}|%{VERSION}-%{RELEASE}\n" in programs.ran[0]
+
+
+def test_downloads_are_looked_for_in_every_cache(tmp_path: pathlib.Path) -> None:
+    cache = tmp_path / "var/cache/dnf/kubernetes-1234/packages"
+    cache.mkdir(parents=True)
+    (cache / "kubelet-1.35.4-150500.1.1.x86_64.rpm").write_text("")
+    assert dnf(Programs(), tmp_path).missing_downloads(WANTED) == ["kubectl"]
