@@ -106,16 +106,12 @@ def free_number(taken: Iterable[int], links: Iterable[str], routes: Iterable[str
         is no obstacle: the lab's own are more specific.
     """
     used, names = set(taken), set(links)
-    known = [ipaddress.ip_network(route, strict=False) for route in routes if route != "default"]
+    known = [ipaddress.IPv4Network(route, strict=False) for route in routes if route != "default"]
     for number in NUMBERS:
         mine = Addresses(number)
-        ranges = [ipaddress.ip_network(text) for text in (mine.nodes, mine.pods, mine.services)]
+        ranges = [ipaddress.IPv4Network(text) for text in (mine.nodes, mine.pods, mine.services)]
         free = number not in used and mine.bridge not in names
-        if free and not any(
-            route.version == 4 and route.subnet_of(own)
-            for route in known
-            for own in ranges  # type: ignore[arg-type]
-        ):
+        if free and not any(route.subnet_of(own) for route in known for own in ranges):
             return number
     raise LabError(
         f"All {len(NUMBERS)} numbers for labs are taken on this host.", "lab/lab status --all, then lab/lab down"

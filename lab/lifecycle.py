@@ -152,8 +152,8 @@ def remove(lab: Lab) -> None:
         with pool.held():
             machines.delete_disks(paths.labs() / lab.name)
         pool.release(f"lab-{lab.name}")
-    for machine in lab.machines:
-        leftover = Path("/run/systemd/nspawn/propagate", lab.addresses.nspawn_name(machine))
+    for name in lab.machines:
+        leftover = Path("/run/systemd/nspawn/propagate", lab.addresses.nspawn_name(name))
         with contextlib.suppress(OSError):
             leftover.rmdir()
     shutil.rmtree(lab.directory, ignore_errors=True)

@@ -10,10 +10,10 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from . import cgroups, network, pool, remote, state
+from . import cgroups, network, pool, remote
 from .addresses import Addresses
 from .errors import LabError
-from .processes import spawn, wait_for
+from .processes import Process, spawn, wait_for
 from .shell import run
 from .state import Lab, Machine
 from .supervisor import find_leader
@@ -202,7 +202,7 @@ def delete_disks(folder: Path) -> None:
     folder.rmdir()
 
 
-def leader(lab: Lab, name: str) -> state.Process:
+def leader(lab: Lab, name: str) -> Process:
     """The first process of a running machine, by which its namespaces are entered."""
     found = find_leader(lab.machine(name).supervisor)
     if found is None:

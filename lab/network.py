@@ -135,8 +135,8 @@ def start_services(lab: Lab) -> None:
     """Load balancer and package server, on the bridge's address only."""
     groups = cgroups.create(lab.name, cgroups.HOST)
     lab.services["packages"] = spawn(
-        [sys.executable, "-m", "http.server", "--bind", lab.addresses.gateway, "--directory", paths.repository()]
-        + [str(PACKAGES_PORT)],
+        [sys.executable, "-m", "http.server", "--bind", lab.addresses.gateway]
+        + ["--directory", str(paths.repository()), str(PACKAGES_PORT)],
         lab.log("packages"),
         lambda: cgroups.enter(groups),
     )

@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from . import cluster, inventory, machines, network, paths, pool, state
 from .addresses import check_lab_name
@@ -50,16 +51,16 @@ def save(lab: Lab, name: str, progress: Progress) -> float:
     return _start(lab, on, started)
 
 
-def read(name: str) -> dict:  # type: ignore[type-arg]
+def read(name: str) -> dict[str, Any]:
     try:
-        about: dict = json.loads((folder(name) / "save.json").read_text())  # type: ignore[type-arg]
+        about: dict[str, Any] = json.loads((folder(name) / "save.json").read_text())
     except FileNotFoundError:
         there = ", ".join(names())
         raise LabError(f"There is no save {name}" + (f"; there is: {there}." if there else ".")) from None
     return about
 
 
-def check_number(about: dict, lab: Lab, name: str) -> None:  # type: ignore[type-arg]
+def check_number(about: dict[str, Any], lab: Lab, name: str) -> None:
     """Addresses are part of certificates and of etcd, so a save lives at its number only."""
     if about["number"] != lab.number:
         raise LabError(
