@@ -15,7 +15,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_identity
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import Cluster, Identity, Request
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
-_STRANGER = 5.0  # seconds to ask a cluster that is known to be another one for its name
+_STRANGER = 10.0  # seconds to ask a cluster that is known to be another one for its name
 
 
 def read(module: Any, request: Request, environ: Mapping[str, str]) -> Cluster:
