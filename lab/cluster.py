@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import ssl
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -47,13 +48,23 @@ def form(lab: Lab, progress: Progress, fail_cgroup_v1: bool = False) -> None:
             task.result()
 
 
+RUNTIME_NOT_YET = "server is not initialized yet"
+RUNTIME_LIMIT = 60.0
+
+
 def _run_kubeadm(lab: Lab, machine: Machine, verb: str, config: str, *options: str) -> None:
     """The token goes in a file for root only, and the file goes afterwards."""
     path = lab.root(machine.name) / "root" / "kubeadm.json"
     state.write_private(path, config)
     command = ["sudo", "kubeadm", verb, "--config", "/root/kubeadm.json", *options]
     try:
-        done = remote.run(lab, machine.name, command, check=False, timeout=600)
+        deadline = time.monotonic() + RUNTIME_LIMIT
+        while True:
+            done = remote.run(lab, machine.name, command, check=False, timeout=600)
+            # On a busy machine sshd answers before containerd does; preflight has changed nothing then.
+            if not done.rc or RUNTIME_NOT_YET not in done.stderr or time.monotonic() > deadline:
+                break
+            time.sleep(1)
     finally:
         path.unlink(missing_ok=True)
     log = lab.log(f"{machine.name}-kubeadm")
