@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from .errors import LabError
 
 TAIL_LINES = 15
+SHOWN_LETTERS = 200
 
 
 class Result(NamedTuple):
@@ -63,19 +65,24 @@ def run(
         raise LabError(f"The command {words[0]} is not there ({error.filename}).") from error
     except subprocess.TimeoutExpired as error:
         result = Result(-1, _text(error.stdout), _text(error.stderr))
-        raise CommandFailed(f"{shlex.join(words)} did not end within {timeout:g} s{tail(result)}", result) from error
+        raise CommandFailed(f"{brief(words)} did not end within {timeout:g} s{tail(result)}", result) from error
     finally:
         if source:
             source.close()
     result = Result(done.returncode, _text(done.stdout), _text(done.stderr))
     if check and result.rc:
-        raise CommandFailed(f"{shlex.join(words)} failed with exit code {result.rc}{tail(result)}", result)
+        raise CommandFailed(f"{brief(words)} failed with exit code {result.rc}{tail(result)}", result)
     return result
 
 
 def output(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
     """What a command writes to its standard output, without the last line break."""
     return run(argv, cwd=cwd, env=env).stdout.rstrip("\n")
+
+
+def brief(words: Sequence[str]) -> str:
+    """A command as one would type it, cut where only a machine would read on."""
+    return textwrap.shorten(shlex.join(words), SHOWN_LETTERS, placeholder=" ...")
 
 
 def tail(result: Result) -> str:
