@@ -49,7 +49,7 @@ def decide(view: View) -> dict[str, Needs]:
     for name, need in needs.items():
         need.images = need.kubeadm != "none"
         _finish_kubelet(view, name, need)
-        need.unfinished = not need.done and view.record_version(name) == view.target
+        need.unfinished = not need.done and view.begun(name)
     return needs
 
 

@@ -194,6 +194,11 @@ class View:
     def record_version(self, name: str) -> Optional[Version]:
         return parse_or_none((self.host(name).get("record") or {}).get("target"))
 
+    def begun(self, name: str) -> bool:
+        """Whether a run of ours to this target has touched the host: a step that ended, or kubeadm that did not."""
+        job = self.host(name).get("job") or {}
+        return self.target in (self.record_version(name), parse_or_none(job.get("target")))
+
     def step_recorded(self, name: str, step: str) -> Optional[dict[str, Any]]:
         """The record of a step that ended well for this target."""
         record = self.host(name).get("record") or {}

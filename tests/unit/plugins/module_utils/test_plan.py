@@ -647,6 +647,21 @@ def test_sick_etcd_of_an_unfinished_run_is_worked_on() -> None:
     assert len([warning for warning in plan["warnings"] if "member cp2 does not answer" in warning]) == 1
 
 
+def test_kubeadm_that_a_dead_run_left_running_explains_what_is_sick() -> None:
+    world = killed_in_apply().down("cp1")
+    world.hosts["cp1"].update(
+        record=None,
+        job={"target": NEW, "run": "r1", "running": True},
+        busy=[{"pid": 9, "what": "kubeadm upgrade apply"}],
+    )
+    world.hosts["cp1"]["static_pods"]["kube-scheduler"]["running"] = False
+    world.request["etcd"] = {"cp1": {"problems": ["cp1 does not answer"]}}
+    plan = world.plan()
+
+    assert plan["refusals"] == []
+    assert any("of the run r1 still runs there" in warning for warning in plan["warnings"])
+
+
 def test_controller_on_a_node_is_said() -> None:
     world = World()
     world.request["controller"] = {"machine_id": "id-of-cp1"}
