@@ -18,6 +18,7 @@ def prepare(wanted: Sequence[str], progress: Progress | None = None) -> None:
     """Make ready what labs of these versions are made from; what is there already stays.
 
     An interrupted call is gone on with by the next one, and two at once take turns.
+    ``$LAB_CONTAINERD``: a version of containerd to use instead of Debian's, which Kubernetes 1.36 has outgrown.
     """
     say = progress or printer()
     if not wanted:
@@ -31,11 +32,13 @@ def prepare(wanted: Sequence[str], progress: Progress | None = None) -> None:
         getter = binaries.Binaries(say)
         for version in names:
             _ready_version(version, getter, say)
-        missing = [version for version in names if not template.is_made(version)]
+        newer = os.environ.get("LAB_CONTAINERD")
+        containerd = getter.get(components.containerd(newer)) if newer else None
+        missing = [version for version in names if not template.is_made(version, containerd)]
         if missing:
             with pool.held():
                 for version in missing:
-                    template.make(version, say)
+                    template.make(version, say, containerd)
         elif pool.mounted():
             # Perhaps by a prepare that was killed; labs keep it all the same.
             pool.release("nobody")

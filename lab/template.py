@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from . import debian, images, packages, paths, pool, versions
 from .addresses import PACKAGES_PORT
 from .artifact import digest, load, write
+from .binaries import Programs
 from .errors import LabError
 from .progress import Progress, step
 from .remote import USER
@@ -70,6 +72,7 @@ FILES: dict[str, tuple[str, int]] = {
     f"etc/sudoers.d/{USER}": (f"{USER} ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440),
     "etc/systemd/journald.conf.d/lab.conf": ("[Journal]\nStorage=persistent\nSystemMaxUse=64M\n", 0o644),
 }
+CONTAINERD_UNIT = "[Service]\nExecStart=\nExecStart=/usr/local/bin/containerd\n"
 # Mounts and processes of what runs inside vanish with its namespaces; without a network nothing leaves it.
 CHROOT = """set -eu
 mount -t proc proc "$0/proc"
@@ -116,7 +119,7 @@ def later(version: str, others: Sequence[str]) -> list[str]:
     return sorted(found, key=versions.parse)
 
 
-def recipe(version: str) -> str:
+def recipe(version: str, containerd: Programs | None = None) -> str:
     """What decides about a template; everything it is made of must be in the cache by now."""
     return digest(
         RECIPE,
@@ -128,12 +131,13 @@ def recipe(version: str) -> str:
         paths.ssh_key().with_suffix(".pub").read_text(),
         [(paths.SOURCES / name).read_text() for name in ("containerd.toml", "import-images")],
         [KUBERNETES_PACKAGES, MASKED, FILES, PACKAGES_SERVER, KEYRING, CHROOT],
+        *([CONTAINERD_UNIT, containerd.content] if containerd else []),
     )
 
 
-def is_made(version: str) -> bool:
+def is_made(version: str, containerd: Programs | None = None) -> bool:
     """Whether the template is there and up to date; known without mounting the pool."""
-    return _prepared().get(version) == f"{version}-{recipe(version)}"
+    return _prepared().get(version) == f"{version}-{recipe(version, containerd)}"
 
 
 def make_ssh_key() -> None:
@@ -144,10 +148,13 @@ def make_ssh_key() -> None:
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", key])
 
 
-def make(version: str, progress: Progress) -> None:
-    """Make the template of a version; the pool must be held."""
+def make(version: str, progress: Progress, containerd: Programs | None = None) -> None:
+    """Make the template of a version; the pool must be held.
+
+    :param containerd: another one than Debian's.
+    """
     archive = debian.make_file_system("machine", "minbase", DEBIAN_PACKAGES, progress)
-    target = paths.templates() / f"{version}-{recipe(version)}"
+    target = paths.templates() / f"{version}-{recipe(version, containerd)}"
     draft = paths.templates() / f".{version}"
     paths.templates().mkdir(parents=True, exist_ok=True)
     for old in (target, draft):
@@ -158,6 +165,8 @@ def make(version: str, progress: Progress) -> None:
         run(["tar", "-C", draft, "--numeric-owner", "-xpf", archive])
         _configure(draft, version)
         _install(draft, version)
+        if containerd:
+            _replace_containerd(draft, containerd)
         progress(f"machine template {version}: importing images of {', '.join(_image_versions(version))}")
         _import(draft, version)
         run(["btrfs", "filesystem", "sync", draft])
@@ -211,6 +220,13 @@ def _install(root: Path, version: str) -> None:
     write(source, packages.source_line(PACKAGES_SERVER, minor, KEYRING))
     for stale in (root / "var/lib/apt/lists").glob("*_*"):
         stale.unlink()
+
+
+def _replace_containerd(root: Path, programs: Programs) -> None:
+    """Debian's stays installed, and is not the one that is started."""
+    for program in programs.component.files:
+        shutil.copy(programs.path(program), root / "usr/local/bin" / program)
+    write(root / "etc/systemd/system/containerd.service.d/lab.conf", CONTAINERD_UNIT)
 
 
 def _import(root: Path, version: str) -> None:
