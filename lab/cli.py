@@ -115,9 +115,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser().parse_args(words)
         if os.geteuid() != 0:
             raise LabError("The lab makes machines, networks and mounts, so it must run as root.", "sudo lab/lab ...")
-        return COMMANDS[options.command](options, through)
+        code = COMMANDS[options.command](options, through)
+        sys.stdout.flush()
+        return code
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # Whoever read (head, less) has seen enough; nothing more is to be written at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("lab: broken off; what is half made is cleaned by the next up, or by lab/lab down", file=sys.stderr)
         return 130
