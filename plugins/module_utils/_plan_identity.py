@@ -46,7 +46,8 @@ def _cluster_of(auth: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[st
         return "The kubeconfig", _current(dict(given), auth.get("context"), "")
     if auth.get("host") and not given:
         return "The connection option host", {}
-    if not given and not auth.get("context") and environ.get("KUBERNETES_SERVICE_HOST"):
+    in_pod = environ.get("KUBERNETES_SERVICE_HOST") and os.path.exists(_SERVICE_ACCOUNT_CA)
+    if not given and not auth.get("context") and in_pod:
         host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
         return "The pod's service account", {
             "server": f"https://{host}:{port}",

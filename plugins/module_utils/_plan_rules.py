@@ -384,7 +384,7 @@ def busy(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
         for process in view.host(name).get("busy") or []:
             sentence = f"{process.get('what')} is running there (process {process.get('pid')}): it is waited for."
             if job.get("running") and str(process.get("what")).startswith("kubeadm"):
-                sentence = f"kubeadm of the run {job.get('run')} still runs there: its end is waited for, and its result taken."
+                sentence = f"kubeadm of the run {job.get('run')} still runs there: its result is awaited and taken."
             yield Finding(name, "busy", sentence, False)
         if (view.host(name).get("packages") or {}).get("interrupted") and needs[name].packages:
             yield Finding(name, "dpkg", "dpkg was interrupted there once; it is mended first.", False)

@@ -184,9 +184,10 @@ class View:
         """That of kubeadm's kube-proxy; None where something else does its work."""
         for found in self.cluster.daemonsets:
             if (found["metadata"]["namespace"], found["metadata"]["name"]) == ("kube-system", "kube-proxy"):
-                for container in found["spec"]["template"]["spec"]["containers"]:
-                    if container["name"] == "kube-proxy":
-                        return image_version(container["image"])
+                template = (found.get("spec") or {}).get("template") or {}
+                for container in (template.get("spec") or {}).get("containers") or []:
+                    if container.get("name") == "kube-proxy":
+                        return image_version(container.get("image"))
         return None
 
     # ---- our own earlier runs
