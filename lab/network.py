@@ -102,19 +102,20 @@ def down(lab: Lab) -> None:
 
 def raise_limits() -> None:
     """Raise the host's limits where they are lower; what they were is kept for the last lab that goes."""
-    record = paths.STATE / "limits.json"
-    before: dict[str, int] = {}
-    with contextlib.suppress(FileNotFoundError):
-        kept = json.loads(record.read_text())
-        before = kept["values"] if kept["boot_id"] == state.boot_id() else {}
-    for name, wanted in LIMITS.items():
-        current = int(_sysctl(name).read_text())
-        if current < wanted:
-            before.setdefault(name, current)
-    state.write_private(record, json.dumps({"boot_id": state.boot_id(), "values": before}))
-    for name, wanted in LIMITS.items():
-        if int(_sysctl(name).read_text()) < wanted:
-            _sysctl(name).write_text(str(wanted))
+    with state.locked(""):
+        record = paths.STATE / "limits.json"
+        before: dict[str, int] = {}
+        with contextlib.suppress(FileNotFoundError):
+            kept = json.loads(record.read_text())
+            before = kept["values"] if kept["boot_id"] == state.boot_id() else {}
+        for name, wanted in LIMITS.items():
+            current = int(_sysctl(name).read_text())
+            if current < wanted:
+                before.setdefault(name, current)
+        state.write_private(record, json.dumps({"boot_id": state.boot_id(), "values": before}))
+        for name, wanted in LIMITS.items():
+            if int(_sysctl(name).read_text()) < wanted:
+                _sysctl(name).write_text(str(wanted))
 
 
 def restore_limits() -> None:
