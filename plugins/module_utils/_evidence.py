@@ -90,6 +90,12 @@ def gather(before: dict[str, str], runner: Runner = run) -> dict[str, Any]:
     }
 
 
+def archive_of(run_id: str, directory: str = _record.DIRECTORY) -> Optional[str]:
+    """The archive that a run made, if it made one."""
+    path = os.path.join(directory, "backups", f"{run_id}-kubernetes.tar.gz")
+    return path if os.path.exists(path) else None
+
+
 def archive(run_id: str, directory: str = _record.DIRECTORY, kept: tuple[str, ...] = _KEPT) -> str:
     """Keep /etc/kubernetes and the kubelet's configuration, for root alone; the first archive of a run is kept."""
     path = os.path.join(_record.private_directory("backups", directory=directory), f"{run_id}-kubernetes.tar.gz")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from typing import NamedTuple, Optional
 
@@ -25,6 +26,7 @@ echo "$status" >"$rc.new" && mv "$rc.new" "$rc"
 exit "$status"
 """
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # kubeadm paints its preflight table into files too
 _AT_WORK = ("active", "activating", "deactivating", "reloading")
 
 
@@ -99,7 +101,7 @@ class Jobs:
             started=job["started"],
             running=running,
             rc=int(rc) if rc and rc.strip().isdigit() else None,
-            output=self._read("output") or "",
+            output=_COLOUR.sub("", self._read("output") or ""),
             seconds=round(max(0.0, ended - job["started"]), 1),
             taken=bool(job.get("taken")),
         )

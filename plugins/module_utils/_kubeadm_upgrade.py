@@ -34,6 +34,7 @@ _SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 _API_PATIENCE = 300.0  # a local API server is away for about 40 s after its etcd was restarted
 _KUBELET_PATIENCE = 180.0
 _CRASH_LOOP = 3
+_SETTLING = 20.0  # the first look of a new kubelet at its static pods took 4 to 15 s on a busy machine
 
 
 class Options(NamedTuple):
@@ -196,7 +197,7 @@ class Upgrade:
             job = jobs.wait(self.deadline)
         if not ours or job.rc != 0:
             return None  # kubeadm may be run again: it leaves alone what is done
-        self.results.update(taken_over=job.run, changed=True)
+        self.results.update(taken_over=job.run, changed=True, backup=_evidence.archive_of(job.run))
         return job
 
     def refuse(self, host: dict[str, Any], cluster: Optional[Version]) -> None:
@@ -248,9 +249,8 @@ class Upgrade:
     def finish(self, jobs: Jobs, job: Job, host: dict[str, Any]) -> None:
         """Prove that the state agrees with kubeadm's exit 0, then record it."""
         finished = _record.now()
-        step = {"step": self.options.step, "kubeadm": str(self.target)}
         record = _record.with_step(
-            host["record"], "kubeadm", str(self.target), self.options.run_id, finished, job.seconds, **step
+            host["record"], "kubeadm", str(self.target), job.run, finished, job.seconds, how=job.step
         )
         self.results.update(rc=job.rc, output=job.output, seconds=job.seconds)
 
@@ -286,6 +286,7 @@ class Upgrade:
             if done.rc != 0:
                 raise CareError(f"{' '.join(argv)} fails: {done.last_words}", evidence=self.kubelet_evidence())
         process = self.new_kubelet(kubelet["pid"])
+        self.static_pods_settle(host, process.started)
         seconds = round(time.time() - began, 1)
         record = _record.with_step(
             host["record"], "kubelet", str(self.target), self.options.run_id, _record.now(), seconds
@@ -338,6 +339,25 @@ class Upgrade:
         except TimedOut as error:
             raise TimedOut(error.message, **{**error.results, "evidence": self.kubelet_evidence()}) from error
         return seen[-1]
+
+    def static_pods_settle(self, host: dict[str, Any], since: float) -> None:
+        """Wait for the static pods that a kubelet of another minor replaces: the API and etcd go away with them."""
+        pods = host["static_pods"]
+
+        def look() -> Optional[str]:
+            table = list(_process.processes())
+            for name in pods:
+                running = _process.named(table, name)
+                if not running:
+                    return f"{name} does not run"
+                if running[-1].started < since and time.time() < since + _SETTLING:
+                    return f"the new kubelet may still replace {name}"
+            api = Gatherer(self.options.kubeconfig).api(pods["kube-apiserver"]["flags"])
+            return None if api["kube_system_uid"] else str(api["error"])
+
+        if "kube-apiserver" in pods:
+            patience = Deadline(min(_API_PATIENCE, self.options.timeout), "timeout")
+            wait_until(look, patience, "The static pods run under the new kubelet", passes=2)
 
     def kubelet_config(self) -> dict[str, Any]:
         if not hasattr(self, "_config"):

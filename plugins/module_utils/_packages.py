@@ -76,6 +76,7 @@ class Found(NamedTuple):
     versions: dict[str, list[str]]  # of each package, oldest first
     candidates: dict[str, str]  # the version of each package to use; empty when there is none
     error: Optional[str]
+    known: bool = False  # to the system's own state, so that it needs no refresh
 
     @property
     def to_switch(self) -> list[Source]:
@@ -207,7 +208,7 @@ class Packages:
     def find_quickly(self) -> Found:
         """What the system's state already knows, when that is enough; else :meth:`find`."""
         if self.aim.patch >= 0:
-            known = Found(self.sources(), self.aim.series, self.manager.known(self.names), {}, None)
+            known = Found(self.sources(), self.aim.series, self.manager.known(self.names), {}, None, True)
             judged = self.judged(known, "")
             if judged.candidates and not judged.to_switch:
                 return judged
@@ -321,14 +322,14 @@ def bring(work: Packages, results: dict[str, Any], staged: bool, to_install: Seq
         results.update(repository_changed=bool(texts), downloaded=missing, after={**before, **changing})
         results["changed"] = results["changed"] or bool(texts or missing or changing)
         return
-    if texts or not resolve(work.wanted, manager.known(work.names)):
+    if texts or not found.known:
         switch_sources(work, found)
         results.update(repository_changed=bool(texts), changed=results["changed"] or bool(texts))
     if missing:
         download(work, fetch)
         results.update(downloaded=missing, changed=True)
     if changing:
-        stray = [name for name in manager.also_changed(changing) if staged]
+        stray = manager.also_changed(changing) if staged else []
         if stray:
             raise CareError(
                 f"Installing {', '.join(changing)} now would change {', '.join(stray)} as well, before their turn; "
