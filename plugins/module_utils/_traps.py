@@ -216,12 +216,6 @@ TRAPS: tuple[Trap, ...] = (
 # Each answers None when the trap is not there, else what was seen (put into the sentence as {seen}).
 
 
-def _source(flag: dict[str, Any]) -> str:
-    """The file that sets the flag; only a running process may know it when someone has edited the file since."""
-    source = str(flag.get("source") or "process")
-    return "the running process's command line" if source == "process" else source
-
-
 def _flag_name(flag: dict[str, Any]) -> str:
     return str(flag.get("flag", "")).lstrip("-")
 
@@ -232,7 +226,10 @@ def _see_kubelet_flag(trap: Trap, host: dict[str, Any], around: Surroundings) ->
             continue
         if flag.get("cleaned_by_kubeadm") and around.target.series in trap.cleaned_by:
             continue
-        return _source(flag)
+        # What only the running process has goes with its restart: kubeadm, or someone, has cleaned the file already.
+        if flag.get("source") == "process":
+            continue
+        return str(flag.get("source"))
     return None
 
 

@@ -163,3 +163,8 @@ def test_every_row_has_a_source_and_a_sentence_that_can_be_filled_in() -> None:
     for trap in TRAPS:
         said = trap.sentence.format(what=trap.what, seen="SEEN", target="1.99.0", since="1.98")
         assert trap.source and said.endswith(".") and "{" not in said
+
+
+def test_a_flag_that_only_the_running_kubelet_has_goes_with_its_restart() -> None:
+    """kubeadm has cleaned its file; the kubelet, started before that, is restarted by the rest of the upgrade."""
+    assert not hits(kubelet_flag("pod-infra-container-image", "process"), around("1.35.4"))
