@@ -241,6 +241,14 @@ def _kubelet(node: Mapping[str, Any]) -> str:
     return _change(node["before"].get("kubelet"), node["after"].get("kubelet"))
 
 
+def _versions_words(node: Mapping[str, Any]) -> str:
+    """The kubelet's versions; the control plane's beside them when it is elsewhere, as in a run that stopped."""
+    before, after = node["before"].get("api_server"), node["after"].get("api_server")
+    said = _kubelet(node)
+    apart = node["role"] == "master" and after != node["after"].get("kubelet")
+    return f"{said} (control plane {_change(before, after)})" if apart else said
+
+
 def _change(before: Optional[str], after: Optional[str]) -> str:
     return str(before or "-") if before == after else f"{before or '?'} -> {after or '?'}"
 

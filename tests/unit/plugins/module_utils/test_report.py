@@ -155,6 +155,14 @@ def test_summary() -> None:
     )
 
 
+def test_summary_of_a_master_whose_kubelet_was_not_reached() -> None:
+    done = {"cp1": [{"phase": "kubeadm", "seconds": 171, "changed": True}, {"phase": "drain", "failed": True}]}
+    lines = summary(build(plan(), done, failure={"host": "cp1", "task": "Drain the node", "message": ""})).splitlines()
+
+    assert lines[0] == "Failed: 0 of 3 nodes at 1.35.4."
+    assert lines[1].startswith("  cp1  1.34.4 (control plane 1.34.4 -> 1.35.4)  failed, 171 s")
+
+
 def test_figures() -> None:
     figures = {
         "outcome": "outcome",
