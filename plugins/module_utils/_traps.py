@@ -220,16 +220,18 @@ def _flag_name(flag: dict[str, Any]) -> str:
     return str(flag.get("flag", "")).lstrip("-")
 
 
+def _kubelet_flags(host: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the next kubelet starts with: what only the running one has (source ``process``) goes with its restart."""
+    return [flag for flag in (host.get("kubelet") or {}).get("flags") or [] if flag["source"] != "process"]
+
+
 def _see_kubelet_flag(trap: Trap, host: dict[str, Any], around: Surroundings) -> Optional[str]:
-    for flag in (host.get("kubelet") or {}).get("flags") or []:
+    for flag in _kubelet_flags(host):
         if _flag_name(flag) != trap.what:
             continue
         if flag.get("cleaned_by_kubeadm") and around.target.series in trap.cleaned_by:
             continue
-        # What only the running process has goes with its restart: kubeadm, or someone, has cleaned the file already.
-        if flag.get("source") == "process":
-            continue
-        return str(flag.get("source"))
+        return str(flag["source"])
     return None
 
 
@@ -251,10 +253,10 @@ def _see_gate(trap: Trap, host: dict[str, Any], around: Surroundings) -> Optiona
         for value in _flags_of([str(word) for word in (pod or {}).get("flags") or []], "feature-gates"):
             if trap.what in {gate.split("=")[0].strip() for gate in value.split(",")}:
                 return component
-    for flag in (host.get("kubelet") or {}).get("flags") or []:
+    for flag in _kubelet_flags(host):
         gates = {gate.split("=")[0].strip() for gate in str(flag.get("value") or "").split(",")}
         if _flag_name(flag) == "feature-gates" and trap.what in gates:
-            return f"the kubelet (in {_source(flag)})"
+            return f"the kubelet (in {flag['source']})"
     if trap.what in (around.kubelet_config.get("featureGates") or {}):
         return "the ConfigMap kubelet-config"
     return None
