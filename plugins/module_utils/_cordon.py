@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +23,18 @@ class Owner:
     """Who cordons: the purpose decides whose a cordon is, the rest is for people."""
 
     purpose: str
-    run: str
+    run: str | None
     host: str
-    time: str
+
+    def cordon(self) -> Cordon:
+        """The cordon that this owner sets now."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        return Cordon(True, self.purpose, self.run, self.host, now, FIELD_MANAGER, marked=True)
 
     def annotation(self) -> str:
         """As it stands on the node."""
-        return json.dumps({"owner": self.purpose, "run": self.run, "host": self.host, "time": self.time})
+        cordon = self.cordon()
+        return json.dumps({"owner": cordon.owner, "run": cordon.run, "host": cordon.host, "time": cordon.time})
 
 
 @dataclass(frozen=True)

@@ -107,10 +107,7 @@ def uncordoned(api: Api, options: Options) -> dict[str, Any]:
 
 
 def _expected(before: Cordon, options: Options) -> Cordon:
-    if before.cordoned:
-        return before
-    owner = options.owner
-    return Cordon(True, owner.purpose, owner.run, owner.host, owner.time)
+    return before if before.cordoned else options.owner.cordon()
 
 
 def _cordon_result(api: Api, options: Options, before: Cordon, after: Cordon, changed: bool) -> dict[str, Any]:
@@ -332,7 +329,7 @@ class _Drain:
                 record.action = "evicted"
             else:
                 record.action = "waited" if record.pod.terminating else "already_gone"
-            record.state, record.reason, record.error = "gone", "", None
+            record.state, record.reason = "gone", ""
             record.seconds = round(now - record.began, 1)
             return
         record.pod = pod
@@ -553,15 +550,16 @@ class _Drain:
         except Unreachable as error:
             record.answer_lost = True
             record.error = record.reason = str(error)
-            record.not_before = now + pause
+            # A kept connection that the server closed is no news: the first second try goes out at once.
+            record.not_before = now + (pause if record.attempts > 1 else 0.0)
             return
         if answer.status < 300:
-            record.state, record.action, record.reason, record.error = "leaving", "evicting", "evicted", None
+            record.state, record.action, record.reason = "leaving", "evicting", "evicted"
             record.began = self.last_accepted = now
             return
         if answer.status == 404:
             # Gone meanwhile; the next LIST proves it.
-            record.state, record.reason, record.error = "leaving", "no longer there", None
+            record.state, record.reason = "leaving", "no longer there"
             return
         record.error = record.reason = f"{answer.status} {answer.message}"
         causes = {cause.get("reason") for cause in answer.causes}

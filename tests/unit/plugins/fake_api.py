@@ -203,7 +203,8 @@ class FakeApi:
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Json) -> tuple[int, Json]:
         if path.endswith("/eviction"):
-            return self._evict(*re.findall(r"/namespaces/([^/]+)/pods/([^/]+)/", path)[0], body)
+            namespace_, name = re.findall(r"/namespaces/([^/]+)/pods/([^/]+)/", path)[0]
+            return self._evict(namespace_, name, body)
         found = re.fullmatch(r"/api/v1/nodes/([^/]+)", path)
         if found and found[1] not in self.nodes:
             return status(404, f'nodes "{found[1]}" not found', "NotFound")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible.module_utils import basic
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_run
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
@@ -31,13 +32,17 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 
 
 @pytest.fixture
-def drain(api: FakeApi, run_module: Any) -> Any:
+def drain(api: FakeApi, run_module: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    # In this process Ansible would show a warning once instead of putting it into the result.
+    warned: list[str] = []
+    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, warning: warned.append(warning))
+
     def run(check: bool = False, **options: Any) -> dict[str, Any]:
         connection = {"host": api.url, "api_key": "not-a-secret"}
         result: dict[str, Any] = run_module(
             "node_drain", {"name": "w1", "timeout": 10, **connection, **options}, check=check, diff=True
         )
-        return result
+        return {**result, "warnings": warned}
 
     return run
 
