@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from .shell import output, run
 
 # Sparse: it takes what is in it.
 GIGABYTES = 60
+_numbers = itertools.count()
 
 
 def mounted() -> bool:
@@ -30,7 +32,8 @@ def mounted() -> bool:
 def hold(user: str) -> Path:
     """Have the pool mounted until this user lets it go; returns where.
 
-    :param user: a name that outlives the command, such as lab-demo; or process-<pid>, forgotten when that has ended.
+    :param user: a name that outlives the command, such as lab-demo; or process-<pid>-<number>,
+        forgotten when that has ended.
     """
     with _lock():
         make()
@@ -48,7 +51,7 @@ def release(user: str) -> None:
         (_users() / user).unlink(missing_ok=True)
         # A command that was killed could not let go.
         for other in users():
-            if other.startswith("process-") and not Path(f"/proc/{other.removeprefix('process-')}").exists():
+            if other.startswith("process-") and not Path("/proc", other.split("-")[1]).exists():
                 (_users() / other).unlink(missing_ok=True)
         if not users() and mounted():
             run(["umount", paths.pool()])
@@ -57,7 +60,8 @@ def release(user: str) -> None:
 @contextlib.contextmanager
 def held() -> Iterator[Path]:
     """The pool, for the length of a command."""
-    user = f"process-{os.getpid()}"
+    # Numbered, so that one may lie within another.
+    user = f"process-{os.getpid()}-{next(_numbers)}"
     try:
         yield hold(user)
     finally:

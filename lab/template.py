@@ -97,21 +97,6 @@ def template(version: str) -> Path:
     return paths.templates() / name
 
 
-def mount() -> Path:
-    """The pool, for as long as there are labs."""
-    return pool.hold("labs")
-
-
-def unmount() -> None:
-    """There are no labs any more."""
-    pool.release("labs")
-
-
-def prepared() -> list[str]:
-    """The versions that machines can be made of, oldest first."""
-    return sorted(_prepared(), key=versions.parse)
-
-
 def later(version: str, others: Sequence[str]) -> list[str]:
     """Those versions whose images a machine of this version may be upgraded to: up to two minors later."""
     own = versions.parse(version)
@@ -181,8 +166,9 @@ def make(version: str, progress: Progress, containerd: Programs | None = None) -
 def _configure(root: Path, version: str) -> None:
     for name, (text, mode) in FILES.items():
         write(root / name, text, mode)
-    write(root / KEYRING.lstrip("/"), "")
-    (root / KEYRING.lstrip("/")).write_bytes(paths.repository_key().read_bytes())
+    keyring = root / KEYRING.lstrip("/")
+    keyring.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(paths.repository_key(), keyring)
     names = images.load_names(version)
     write(
         root / "etc/containerd/config.toml",

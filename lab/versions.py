@@ -25,7 +25,3 @@ def plain(text: str) -> str:
 def minor(text: str) -> str:
     """``1.35`` of ``1.35.4``."""
     return text.rpartition(".")[0]
-
-
-def newest(texts: list[str]) -> str:
-    return max(texts, key=parse)

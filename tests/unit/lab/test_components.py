@@ -74,7 +74,7 @@ def test_inexact_versions_are_refused(text: str) -> None:
         versions.parse(text)
 
 
-def test_versions_are_ordered_by_number() -> None:
-    assert versions.newest(["1.9.9", "1.34.10", "1.34.9"]) == "1.34.10"
+def test_versions_are_read_by_number() -> None:
+    assert sorted(["1.34.10", "1.9.9", "1.34.9"], key=versions.parse) == ["1.9.9", "1.34.9", "1.34.10"]
     assert versions.minor("1.34.10") == "1.34"
     assert versions.plain("v1.34.4") == "1.34.4"
