@@ -275,7 +275,7 @@ if __name__ == "__main__":
             **ACCESS_OPTIONS,
             "wait": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
-            "passes": {"type": "int", "default": 3},
+            "passes": {"type": "int", "default": 3, "no_log": False},
             "interval": {"type": "float", "default": 2},
         },
         supports_check_mode=True,
