@@ -83,9 +83,8 @@ def _finish_addons(view: View, needs: dict[str, Needs]) -> None:
 
 
 def _packages_differ(view: View, name: str) -> bool:
-    installed = (view.host(name).get("packages") or {}).get("installed") or {}
-    present = {package: parse_or_none(version) for package, version in installed.items() if version}
-    return not present or any(version != view.target for version in present.values())
+    installed = view.packages(name)
+    return not installed or any(parse_or_none(version) != view.target for version in installed.values())
 
 
 def _finish_kubelet(view: View, name: str, need: Needs) -> None:

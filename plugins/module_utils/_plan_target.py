@@ -71,7 +71,7 @@ def _fits(package: str, asked: str, version: Optional[Version]) -> bool:
 
 def _installed_already(view: View, name: str, version: Optional[Version]) -> bool:
     """A host that has the target's packages needs no repository that offers them."""
-    installed = (view.host(name).get("packages") or {}).get("installed") or {}
+    installed = view.packages(name)
     return bool(installed) and all(version is not None and parse_or_none(v) == version for v in installed.values())
 
 

@@ -13,6 +13,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 PURPOSE = "upgrade"
+_PACKAGES = ("kubeadm", "kubelet", "kubectl")
 _CORDON_TAINT = "node.kubernetes.io/unschedulable"
 _CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 
@@ -189,6 +190,11 @@ class View:
                     if container.get("name") == "kube-proxy":
                         return image_version(container.get("image"))
         return None
+
+    def packages(self, name: str) -> dict[str, str]:
+        """Installed versions of the packages that carry Kubernetes' version; cri-tools and the like have their own."""
+        installed = (self.host(name).get("packages") or {}).get("installed") or {}
+        return {package: installed[package] for package in _PACKAGES if installed.get(package)}
 
     # ---- our own earlier runs
 

@@ -211,7 +211,8 @@ def summary(report: Mapping[str, Any]) -> str:
     for node in report["nodes"] if report["outcome"] != "nothing to do" else []:
         spent = ", ".join(f"{p['phase'].replace('_', ' ')} {_seconds(p.get('seconds')):g}" for p in node["phases"])
         lines.append(
-            f"  {node['name'].ljust(width)}  {_versions_words(node)}  {node['outcome']}, {node['seconds']:g} s ({spent})"
+            f"  {node['name'].ljust(width)}  {_versions_words(node)}  {node['outcome']}, "
+            f"{node['seconds']:g} s ({spent})"
         )
     if report["snapshot"]:
         lines.append(f"Snapshot of etcd: {_snapshot_words(report['snapshot'])}")
