@@ -206,7 +206,7 @@ def summary(report: Mapping[str, Any]) -> str:
         head = f"Nothing to do: {len(report['nodes'])} nodes run Kubernetes {report['target']}"
     else:
         head = f"{report['outcome'].capitalize()}: {reached} of {len(report['nodes'])} nodes at {report['target']}"
-    lines = [head + _took(report).replace(",", " in", 1) + "."]
+    lines = [head + (f" ({report['seconds']:g} s)" if report["seconds"] is not None else "") + "."]
     width = max((len(node["name"]) for node in report["nodes"]), default=0)
     for node in report["nodes"] if report["outcome"] != "nothing to do" else []:
         spent = ", ".join(f"{p['phase'].replace('_', ' ')} {_seconds(p.get('seconds')):g}" for p in node["phases"])

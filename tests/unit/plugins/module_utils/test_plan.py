@@ -21,6 +21,10 @@ MIB = 1024 * 1024
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
+def packages(version: str) -> dict[str, str]:
+    return dict.fromkeys(("kubeadm", "kubelet", "kubectl"), f"{version}-1.1")
+
+
 class World:
     """A healthy cluster on which a test changes the one thing that it is about."""
 
