@@ -20,6 +20,7 @@ COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-schedul
 MANIFESTS = "/etc/kubernetes/manifests"
 _TAIL = 32768
 _CRI_PREFIX = re.compile(r"^(\S+) (?:stdout|stderr) [FP] ")
+_KUBELET_ERROR = re.compile(r"\]: (?:[EF]\d{4} |.*(?:unknown flag|command failed))")
 # kubeadm leaves copies of etcd's data there
 _NOT_KEPT = "/etc/kubernetes/tmp"
 _KUBELET = ("/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env", "/etc/default/kubelet")
@@ -46,11 +47,25 @@ def pod_logs(root: str = "/", lines: int = 15) -> dict[str, list[str]]:
     return found
 
 
-def kubelet_journal(runner: Runner = run, lines: int = 30) -> list[str]:
+def telling(journal: list[str], errors: int = 20, last: int = 10) -> list[str]:
+    """The last errors of the kubelet and the last lines whatever they are, in order; it says much that is harmless."""
+    wrong = [number for number, line in enumerate(journal) if _KUBELET_ERROR.search(line)][-errors:]
+    kept = sorted({*wrong, *range(max(0, len(journal) - last), len(journal))})
+    return [journal[number][:400] for number in kept]
+
+
+def last_error(lines: list[str]) -> str:
+    """The newest error of the kubelet, without the journal's columns, for a sentence."""
+    errors = [line for line in lines if _KUBELET_ERROR.search(line)] or lines or ["nothing"]
+    return errors[-1].split("]: ", 1)[-1].split("] ", 1)[-1].rstrip(".")
+
+
+def kubelet_journal(runner: Runner = run, since: Optional[float] = None) -> list[str]:
     """The kubelet's last words."""
-    argv = ["journalctl", "--unit=kubelet", "--no-pager", f"--lines={lines}", "--output=short-iso"]
+    argv = ["journalctl", "--unit=kubelet", "--no-pager", "--lines=300", "--output=short-iso"]
+    argv += [f"--since=@{int(since)}"] if since else []
     try:
-        return [line[:400] for line in runner(argv, timeout=20).out.splitlines()]
+        return telling(runner(argv, timeout=20).out.splitlines())
     except CareError as error:
         return [error.message]
 

@@ -71,5 +71,6 @@ def error_of(output: str) -> str:
     for index, line in enumerate(lines):
         # klog and kubeadm both write their final error at the start of a line; what follows belongs to it
         if line.startswith(("error: ", "error execution phase", "[preflight] Some fatal errors")):
-            return " ".join(found.strip() for found in lines[index : index + 6] if not found.startswith(_ADVICE))
+            said = " ".join(found.strip() for found in lines[index : index + 6] if not found.startswith(_ADVICE))
+            return said[len("error: ") :] if said.startswith("error: ") else said
     return lines[-1] if lines else "it said nothing"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import shutil
 import time
@@ -65,6 +66,7 @@ class Upgrade:
         self.runner = Recorder()
         self.deadline = Deadline(options.timeout, "timeout")
         self.results: dict[str, Any] = {"changed": False}
+        self.began: Optional[float] = None
 
     def host(self) -> dict[str, Any]:
         return Gatherer(self.options.kubeconfig, self.options.patches).gather()
@@ -238,12 +240,13 @@ class Upgrade:
         """The sentence for a tired person."""
         ended = f"exit {job.rc}" if job.rc is not None else "ended without an exit status"
         why = _kubeadm.error_of(job.output)
-        said = f"{' '.join(job.argv[:3])} failed on {host['hostname']} ({ended}): {why}"
-        said += " The static pod manifests are " + ("as before." if evidence["rolled_back"] else "not as before.")
+        said = f"{' '.join(job.argv[:3])} failed on {host['hostname']} ({ended}): {why.rstrip('.')}."
+        if host["role"] == "master":
+            said += " The static pod manifests are " + ("as before." if evidence["rolled_back"] else "not as before.")
         component = _evidence.component_in(why)
         lines = evidence["static_pods"].get(component or "", [])
         if lines:
-            said += f" {component} said last: {' | '.join(lines[-2:])}"
+            said += f" {component} said last: {' | '.join(lines[-2:]).rstrip('.')}."
         return said + " When the cause is gone, the same command again goes on from here."
 
     def finish(self, jobs: Jobs, job: Job, host: dict[str, Any]) -> None:
@@ -280,7 +283,7 @@ class Upgrade:
         self.results["changed"] = True
         if self.options.check_mode:
             return
-        began = time.time()
+        self.began = began = time.time()
         for argv in (["systemctl", "daemon-reload"], ["systemctl", "restart", "kubelet.service"]):
             done = self.runner(argv, timeout=120)
             if done.rc != 0:
@@ -314,13 +317,16 @@ class Upgrade:
     def new_kubelet(self, old_pid: Optional[int]) -> _process.Process:
         """Wait until another process of the target's binary answers and stays."""
         seen: list[_process.Process] = []
+        restarts = _kubelet.look_at_unit(self.runner).restarts  # systemd goes on counting over a restart on purpose
 
         def look() -> Optional[str]:
             unit = _kubelet.look_at_unit(self.runner)
-            if unit.restarts >= _CRASH_LOOP:
+            if unit.restarts - restarts >= _CRASH_LOOP:
+                evidence = self.kubelet_evidence()
                 raise CareError(
-                    f"The kubelet ended {unit.restarts} times after its restart; its journal says why.",
-                    evidence=self.kubelet_evidence(),
+                    f"The kubelet {self.target} of {os.uname().nodename} ended {_CRASH_LOOP} times after its restart. "
+                    f"It said last: {_evidence.last_error(evidence['kubelet'])}. Mend that, then run the same again.",
+                    evidence=evidence,
                 )
             process = _kubelet.running_kubelet(list(_process.processes()), unit)
             if process is None or process.pid != unit.main_pid:
@@ -365,7 +371,7 @@ class Upgrade:
         return self._config
 
     def kubelet_evidence(self) -> dict[str, Any]:
-        return {"kubelet": _evidence.kubelet_journal(self.runner)}
+        return {"kubelet": _evidence.kubelet_journal(self.runner, self.began)}
 
 
 def healthz(where: Optional[tuple[str, int]]) -> Optional[str]:

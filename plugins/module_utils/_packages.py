@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -137,11 +138,37 @@ def satisfied(wanted: str, installed: Optional[str]) -> bool:
     return aim.patch >= 0 and upstream(installed) == aim
 
 
+class HoldMemory:
+    """Holds that a killed run could not restore, on the host's disk."""
+
+    def __init__(self, directory: str = _record.DIRECTORY) -> None:
+        self._directory = directory
+        self._path = os.path.join(directory, "holds.json")
+
+    def read(self) -> list[str]:
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                return [str(name) for name in json.load(file)]
+        except (FileNotFoundError, ValueError):
+            return []
+
+    def write(self, held: Sequence[str]) -> None:
+        _record.private_directory(directory=self._directory)
+        _record.write_private(self._path, json.dumps(list(held)).encode())
+
+    def forget(self) -> None:
+        if os.path.exists(self._path):
+            os.unlink(self._path)
+
+
 class Packages:
     """What one host has and could have."""
 
-    def __init__(self, manager: Manager, wanted: str, names: Sequence[str]) -> None:
+    def __init__(
+        self, manager: Manager, wanted: str, names: Sequence[str], memory: Optional[HoldMemory] = None
+    ) -> None:
         self.manager = manager
+        self.memory = memory or HoldMemory()
         self.wanted = wanted
         self.names = list(names)
         self.aim = parse(wanted)
@@ -266,13 +293,18 @@ def _rewrite(path: str, text: str) -> None:
 
 @contextlib.contextmanager
 def holds_as_found(work: Packages, names: Iterable[str]) -> Iterator[None]:
-    """Room for a change of ``names``; afterwards every hold is as it was found, also after a failure."""
+    """Room for a change of ``names``; afterwards every hold is as it was found, also after a failure.
+
+    The holds are written down first: apt drops one before it installs, and we may be killed in between.
+    """
     held = work.overview["held"]
+    work.memory.write(held)
     try:
         work.manager.release_holds([name for name in held if name in names])
         yield
     finally:
         work.manager.restore_holds(held)
+        work.memory.forget()
 
 
 def download(work: Packages, versions: dict[str, str]) -> None:
@@ -303,6 +335,14 @@ def bring(work: Packages, results: dict[str, Any], staged: bool, to_install: Seq
         if not check_mode:
             manager.mend()
             work.overview = manager.overview()
+    lost = sorted(set(work.memory.read()) - set(work.overview["held"]))
+    if lost:
+        results.update(changed=True)
+        work.overview["held"] = sorted({*work.overview["held"], *lost})
+        if not check_mode:
+            manager.restore_holds(lost)
+            work.memory.forget()
+    results["held"] = work.overview["held"]
     before = work.versions
     results.update(before=before, after=before)
     if not staged and all(satisfied(work.wanted, before[name]) for name in to_install):

@@ -55,3 +55,13 @@ def test_the_first_archive_of_a_run_is_kept_and_nobody_else_may_read_it(tmp_path
     with tarfile.open(path) as tar:
         member = tar.extractfile(str(config / "admin.conf").lstrip("/"))
         assert member is not None and member.read() == b"old"
+
+
+def test_the_kubelets_errors_are_not_drowned_by_what_is_harmless() -> None:
+    harmless = [f"t n kubelet[1]: W1122 03:00:00 1 fs.go:641] {n}" for n in range(50)]
+    wrong = "t n kubelet[1]: E1122 03:00:00 1 run.go:72] failed to validate kubelet flags"
+    flag = "t n kubelet[1]: Error: unknown flag: --pod-infra-container-image"
+    assert _evidence.telling([wrong, flag, *harmless], last=2) == [wrong, flag, *harmless[-2:]]
+    assert _evidence.telling([]) == []
+    assert _evidence.last_error([wrong, *harmless]) == "failed to validate kubelet flags"
+    assert _evidence.last_error([]) == "nothing"

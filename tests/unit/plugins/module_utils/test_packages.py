@@ -158,7 +158,8 @@ def bring(
     manager: Remembering, staged: bool, names: Sequence[str] = ALL, check: bool = False, wanted: str = "1.35.4"
 ) -> dict[str, Any]:
     results: dict[str, Any] = {"changed": False}
-    work = Packages(manager, wanted, list(names))
+    memory = _packages.HoldMemory(os.path.join(os.path.dirname(manager.source), "care"))
+    work = Packages(manager, wanted, list(names), memory)
     try:
         _packages.bring(work, results, staged, ["kubeadm"] if staged else list(names), check)
     except CareError as error:
@@ -216,6 +217,34 @@ def test_holds_are_as_found_also_after_a_failed_installation(source: str) -> Non
     assert "install kubeadm fails" in results["error"]
     assert results["changed"] is True and results["after"]["kubeadm"] == "1.34.4-1.1"
     assert manager.held == ALL
+
+
+def test_holds_that_a_killed_run_left_released_are_restored_by_the_next_one(source: str) -> None:
+    class Killed(BaseException):
+        pass
+
+    class PowerCut(Remembering):
+        cut = False
+
+        def install(self, versions: dict[str, str]) -> None:
+            self.held.remove("kubeadm")
+            self.cut = True
+
+        def restore_holds(self, names: Sequence[str]) -> None:
+            if self.cut:
+                raise Killed
+            super().restore_holds(names)
+
+    manager = PowerCut(source)
+    with pytest.raises(Killed):
+        bring(manager, staged=True)
+    assert manager.held == ["kubelet", "kubectl"]
+    after = Remembering(source)
+    after.held = manager.held
+    assert bring(after, staged=True)["held"] == sorted(ALL)
+    assert after.held == ALL
+    after.held = ["kubelet"]
+    assert bring(after, staged=True)["changed"] is False, "a hold that somebody else released is not ours to restore"
 
 
 def test_an_interrupted_dpkg_is_mended_first(source: str) -> None:
