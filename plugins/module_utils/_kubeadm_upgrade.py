@@ -56,12 +56,13 @@ class Options(NamedTuple):
 class Upgrade:
     """One step on this host."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, directory: str = _record.DIRECTORY) -> None:
         if options.version.patch < 0:
             raise CareError(f"version '{options.version}' names no patch; give the exact version, such as 1.35.4.")
         if not _SAFE_NAME.match(options.run_id):
             raise CareError(f"run_id '{options.run_id}' is not a file name; use letters, digits, dots and dashes.")
         self.options = options
+        self.directory = directory
         self.target = options.version
         self.runner = Recorder()
         self.deadline = Deadline(options.timeout, "timeout")
@@ -78,7 +79,7 @@ class Upgrade:
             if self.options.check_mode:
                 steps[self.options.step]()
             else:
-                with _record.locked(self.deadline):
+                with _record.locked(self.deadline, self.directory):
                     steps[self.options.step]()
         except CareError as error:
             raise type(error)(error.message, **{**self.results, **error.results}) from error
@@ -115,7 +116,7 @@ class Upgrade:
         self.need_kubeadm(host)
         endpoint = (host["runtime"] or {}).get("endpoint")
         text = _images.config_text(self.cluster_configuration(host), self.target, endpoint)
-        config = _images.write_config(text)
+        config = _images.write_config(text, self.directory)
         wanted = _images.needed(_images.wanted_images(config, self.runner), host["role"])
         there = _images.present(endpoint, self.runner)
         missing = [image for image in wanted if there is None or image not in there]
@@ -165,7 +166,7 @@ class Upgrade:
             options.step, self.target, options.ignore_preflight_errors, options.patches, options.certificate_renewal
         )
         self.results.update(command=argv)
-        jobs = Jobs(self.runner)
+        jobs = Jobs(self.runner, self.directory)
         job = self.left_over(jobs)
         host = self.host()
         if job is None:
@@ -199,7 +200,7 @@ class Upgrade:
             job = jobs.wait(self.deadline)
         if not ours or job.rc != 0:
             return None  # kubeadm may be run again: it leaves alone what is done
-        self.results.update(taken_over=job.run, changed=True, backup=_evidence.archive_of(job.run))
+        self.results.update(taken_over=job.run, changed=True, backup=_evidence.archive_of(job.run, self.directory))
         return job
 
     def refuse(self, host: dict[str, Any], cluster: Optional[Version]) -> None:
@@ -221,7 +222,7 @@ class Upgrade:
         """Run kubeadm, once more when it fails: the command is idempotent, and its preflight flickers."""
         options = self.options
         if host["role"] == "master":
-            self.results["backup"] = _evidence.archive(options.run_id)
+            self.results["backup"] = _evidence.archive(options.run_id, self.directory)
         before = _evidence.manifests()
         self.results["attempts"] = []
         for attempt in range(options.retries + 1):
@@ -263,7 +264,7 @@ class Upgrade:
 
         patience = Deadline(min(60.0, self.options.timeout), "timeout")
         wait_until(look, patience, "kubeadm ended well, and the host agrees with it", interval=2.0)
-        _record.save(record)
+        _record.save(record, self.directory)
         jobs.mark_taken()
         self.results.update(record=record)
 
@@ -294,7 +295,7 @@ class Upgrade:
         record = _record.with_step(
             host["record"], "kubelet", str(self.target), self.options.run_id, _record.now(), seconds
         )
-        _record.save(record)
+        _record.save(record, self.directory)
         self.results.update(record=record, seconds=seconds, pid=process.pid, started=round(process.started, 2))
 
     def refuse_kubelet(self, host: dict[str, Any]) -> None:

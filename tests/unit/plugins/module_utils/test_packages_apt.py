@@ -15,6 +15,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._command impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_apt import Apt
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._repository import Source
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 SOURCE = Source(
     "/etc/apt/sources.list.d/k.list",
@@ -113,7 +114,7 @@ def test_a_missing_repository_is_told_in_apts_words(tmp_path: pathlib.Path) -> N
 def test_a_lock_for_which_apt_does_not_wait_is_waited_for(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_packages_apt.Deadline, "sleep", lambda _self, _seconds: None)
+    monkeypatch.setattr(Deadline, "sleep", lambda _self, _seconds: None)
     locked = (100, "", "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)\n")
     programs = Programs({"apt-get update": [locked, (0, "", "")]})
     apt(programs, tmp_path).refresh([SOURCE])
