@@ -24,7 +24,7 @@ def render(plan: dict[str, Any], findings: list[Finding]) -> str:
     lines = [f"Upgrade of {_cluster(plan)} to Kubernetes {plan['target'] or plan['asked']}."]
     lines += _section("REFUSED, and nothing is changed:", refused)
     lines += _section("Warnings:", warned)
-    if plan["hosts"]:
+    if any(not host["done"] for host in plan["hosts"].values()):
         lines += ["", "Order:" if not refused else "Order, once that is mended:", *_table(plan)]
     if plan["blockers"]:
         lines += ["", "A drain would wait or stop here:"]

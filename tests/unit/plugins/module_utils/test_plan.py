@@ -18,11 +18,8 @@ OLD, NEW = "1.34.4", "1.35.4"
 CA, UID = "a" * 64, "11111111-aaaa"
 OTHER_CA, OTHER_UID = "b" * 64, "22222222-bbbb"
 MIB = 1024 * 1024
+PACKAGES = ("kubeadm", "kubelet", "kubectl")
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-
-
-def packages(version: str) -> dict[str, str]:
-    return dict.fromkeys(("kubeadm", "kubelet", "kubectl"), f"{version}-1.1")
 
 
 class World:
@@ -65,7 +62,7 @@ class World:
             "kubeadm": {"installed": version},
             "packages": {
                 "manager": "apt",
-                "installed": dict.fromkeys(("kubeadm", "kubelet", "kubectl"), f"{version}-1.1"),
+                "installed": {"kubernetes-cni": "1.7.1-1.1", **dict.fromkeys(PACKAGES, f"{version}-1.1")},
                 "interrupted": False,
             },
             "static_pods": {c: {"version": version, "running": True, "flags": []} for c in COMPONENTS if master},
@@ -105,7 +102,7 @@ class World:
             host["api"]["version"] = f"v{control_plane}"
         if kubelet:
             host["kubelet"]["running"] = kubelet
-            host["packages"]["installed"] = dict.fromkeys(("kubeadm", "kubelet", "kubectl"), f"{kubelet}-1.1")
+            host["packages"]["installed"].update(dict.fromkeys(PACKAGES, f"{kubelet}-1.1"))
             self.nodes[name]["status"]["nodeInfo"]["kubeletVersion"] = f"v{kubelet}"
         return self
 
