@@ -63,7 +63,7 @@ class OnPaper(Upgrade):
         self.hosts = list(hosts)
         self.cluster = cluster
         self.systemd = Systemd(params.pop("states", ()), params.pop("script", "exit 0"))
-        defaults = {
+        defaults: dict[str, Any] = {
             "step": "control_plane",
             "version": NEW,
             "run_id": "run-2",
@@ -87,6 +87,11 @@ class OnPaper(Upgrade):
 
 @pytest.fixture(autouse=True)
 def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def archive(run_id: str, directory: str) -> str:
+        return real_archive(run_id, directory, ())
+
+    real_archive = _evidence.archive
+    monkeypatch.setattr(_evidence, "archive", archive)
     monkeypatch.setattr(_evidence, "manifests", dict)
     monkeypatch.setattr(_evidence, "pod_logs", lambda: {"kube-apiserver": ["bind: address already in use"]})
     monkeypatch.setattr(_evidence, "kubelet_journal", lambda _runner, _since=None: ["a line"])
@@ -113,9 +118,8 @@ def test_kubeadm_is_run_once_and_recorded(tmp_path: pathlib.Path) -> None:
 def test_check_mode_tells_the_command_and_the_reasons_and_runs_nothing(tmp_path: pathlib.Path) -> None:
     upgrade = OnPaper(tmp_path, [a_host(OLD)], OLD, check=True)
     results = upgrade.run()
-    assert (
-        results["changed"] and results["command"][-1] == "--yes" and "kubeadm-config says 1.34.4" in results["reasons"]
-    )
+    assert results["changed"] and results["command"][-1] == "--yes"
+    assert "kubeadm-config says 1.34.4" in results["reasons"]
     assert upgrade.systemd.started == 0 and list(tmp_path.iterdir()) == []
 
 
@@ -220,7 +224,7 @@ def test_a_kubelet_that_is_new_and_not_stale_is_left_alone(tmp_path: pathlib.Pat
 
 @pytest.mark.parametrize("params", [{"version": "1.35"}, {"run_id": "../x"}, {"run_id": "a/b"}])
 def test_options_that_cannot_be_meant_are_refused(tmp_path: pathlib.Path, params: dict[str, Any]) -> None:
-    with pytest.raises(CareError, match="exact version|not a file name"):
+    with pytest.raises(CareError, match=r"exact version|not a file name"):
         OnPaper(tmp_path, [a_host(OLD)], OLD, **params)
 
 
