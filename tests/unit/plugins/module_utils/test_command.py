@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import os
 import pathlib
+from typing import Optional
 
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _command
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
 
 def test_output_status_and_input() -> None:
@@ -27,8 +29,16 @@ def test_at_the_deadline_the_children_end_too(tmp_path: pathlib.Path) -> None:
     told = tmp_path / "pid"
     with pytest.raises(TimedOut, match=r"did not end within 1 s .* said last: busy"):
         _command.run(["sh", "-c", f"echo busy; sleep 300 & echo $! > {told}; wait"], timeout=1)
-    state = pathlib.Path(f"/proc/{told.read_text().strip()}/stat")
-    assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    stat = pathlib.Path(f"/proc/{told.read_text().strip()}/stat")
+
+    def lives() -> Optional[str]:
+        try:
+            dead = stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except OSError:
+            dead = True
+        return None if dead else "the child of the stopped program still lives"
+
+    wait_until(lives, Deadline(5, "none"), "The end of the child", interval=0.05)
 
 
 def test_messages_are_in_english_and_the_path_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
