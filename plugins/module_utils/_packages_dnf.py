@@ -26,8 +26,8 @@ def parse_pairs(said: str) -> dict[str, list[str]]:
     """``name|version`` lines of rpm and repoquery; sentences about missing packages are left out."""
     versions: dict[str, list[str]] = {}
     for line in said.splitlines():
-        name, bar, version = line.strip().partition("|")
-        if bar and name in KUBERNETES_PACKAGES:
+        name, separator, version = line.strip().partition("|")
+        if separator and name in KUBERNETES_PACKAGES:
             versions.setdefault(name, []).append(version)
     return versions
 

@@ -19,7 +19,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 
 DIRECTORY = "/var/lib/clustercare"
 _RECORD = "upgrade.json"
-_LOCK = "lock"
+HOST_LOCK = "lock"
 
 
 def now() -> str:
@@ -93,12 +93,13 @@ def save(record: dict[str, Any], directory: str = DIRECTORY) -> None:
 
 
 @contextlib.contextmanager
-def locked(deadline: Deadline, directory: str = DIRECTORY) -> Iterator[None]:
+def locked(deadline: Deadline, directory: str = DIRECTORY, name: str = HOST_LOCK) -> Iterator[None]:
     """Be the only one of us that changes this host; a dead run's module is waited for.
 
+    :param name: the lock's file; another one for what may go on beside the work on the host.
     :raises TimedOut: another module of this collection is still at work here.
     """
-    path = os.path.join(private_directory(directory=directory), _LOCK)
+    path = os.path.join(private_directory(directory=directory), name)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def taken() -> Optional[str]:

@@ -42,11 +42,11 @@ options:
     elements: str
     default: [kubeadm]
   lock_timeout:
-    description: Seconds to wait for another package manager, and for another run of this collection.
+    description: Seconds to wait for another package manager.
     type: int
     default: 120
   timeout:
-    description: Seconds for one download or installation.
+    description: Seconds for one download or installation, and for the end of what another run still does on the host.
     type: int
     default: 1200
 extends_documentation_fragment:
@@ -163,7 +163,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._command impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_choice import manager_of_host
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import locked
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import HOST_LOCK, locked
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 
@@ -176,11 +176,14 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     stray = [name for name in params["install"] if name not in params["packages"]]
     if params["state"] == "staged" and stray:
         raise CareError(f"install names {', '.join(stray)}, which packages does not.")
-    with locked(Deadline(params["lock_timeout"], "lock_timeout")):
+    asking = params["state"] == "available"
+    # a question may go on beside a kubeadm that a dead run left behind; a change waits for its end
+    deadline = Deadline(params["lock_timeout"] + (0 if asking else params["timeout"]), "timeout")
+    with locked(deadline, name="packages.lock" if asking else HOST_LOCK):
         packages = _packages.Packages(manager, params["version"], params["packages"])
         results: dict[str, Any] = {"changed": False, "held": packages.overview["held"], "commands": recorder.commands}
         results.update(before=packages.versions, after=packages.versions)
-        if params["state"] == "available":
+        if asking:
             return {**results, **_packages.answer(packages)}
         results.update(repository_changed=False, downloaded=[], mended=False)
         staged = params["state"] == "staged"
