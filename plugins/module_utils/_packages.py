@@ -16,6 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._repository import Source
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse, parse_or_none
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 _OWN_WAY = "or manage the packages yourself (upgrade_manage_packages=false)"
 
@@ -165,15 +166,31 @@ class Packages:
     """What one host has and could have."""
 
     def __init__(
-        self, manager: Manager, wanted: str, names: Sequence[str], memory: Optional[HoldMemory] = None
+        self,
+        manager: Manager,
+        wanted: str,
+        names: Sequence[str],
+        patience: float = 120.0,
+        directory: str = _record.DIRECTORY,
     ) -> None:
+        """Look at the host.
+
+        :param patience: seconds to wait for another question to the repository on this host.
+        """
         self.manager = manager
-        self.memory = memory or HoldMemory()
+        self.memory = HoldMemory(directory)
+        self._asking = lambda: _record.locked(Deadline(patience, "lock_timeout"), directory, "packages.lock")
         self.wanted = wanted
         self.names = list(names)
         self.aim = parse(wanted)
-        self.overview = manager.overview()
-        self.texts = manager.texts()
+        self.overview: dict[str, Any] = {}
+        self.texts: dict[str, str] = {}
+        self.look()
+
+    def look(self) -> None:
+        """Read what there is now."""
+        self.overview = self.manager.overview()
+        self.texts = self.manager.texts()
 
     @property
     def versions(self) -> dict[str, Optional[str]]:
@@ -215,7 +232,8 @@ class Packages:
             return Found([], target, {}, {}, error.message)
         where = ", ".join(source.uri for source in found.switched)
         try:
-            versions = self.manager.look_aside(found.switched, self.names)
+            with self._asking():
+                versions = self.manager.look_aside(found.switched, self.names)
         except CareError as error:
             return found._replace(error=f"The package repository {where} cannot be used: {error.message}")
         return self.judged(found._replace(versions=versions), where)

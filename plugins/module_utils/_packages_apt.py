@@ -178,7 +178,7 @@ class Apt:
     def refresh(self, sources: Sequence[Source]) -> None:
         """Read the index of these sources alone: another mirror that is away would cost minutes."""
         config = self._config(sources, {})
-        argv = ["apt-get", "update", "-o", f"Dir::Etc::sourcelist={self._source_file(sources)}"]
+        argv = ["apt-get", "update", "-o", f"Dir::Etc::sourcelist={self._source_file(sources, 'refresh')}"]
         argv += ["-o", "Dir::Etc::sourceparts=-", "-o", "APT::Get::List-Cleanup=0"]
         self._update([*argv, "-o", f"DPkg::Lock::Timeout={self.lock_timeout}"], {"APT_CONFIG": config})
 
@@ -231,14 +231,15 @@ class Apt:
     def _words(versions: dict[str, str]) -> list[str]:
         return [f"{name}={version}" for name, version in versions.items()]
 
-    def _source_file(self, sources: Sequence[Source]) -> str:
+    def _source_file(self, sources: Sequence[Source], purpose: str) -> str:
         """Our own file with these entries alone; its ending tells apt how to read it."""
         suffix = ".sources" if sources[0].path.endswith(".sources") else ".list"
-        return os.path.join(self._own("sources"), f"kubernetes{suffix}")
+        return os.path.join(self._own("sources"), f"{purpose}{suffix}")
 
     def _config(self, sources: Sequence[Source], settings: dict[str, str]) -> str:
         """Write our source file and a configuration that names it, and return the configuration's path."""
-        source_file = self._source_file(sources)
+        purpose = "look-aside" if settings else "refresh"
+        source_file = self._source_file(sources, purpose)
         text = "\n".join(source.entry.strip("\n") + "\n" for source in sources)
         _record.write_private(source_file, text.encode(errors="surrogateescape"))
         ours = {
@@ -252,7 +253,7 @@ class Apt:
             **settings,
         }
         dump = self.runner(["apt-config", "dump"]).out
-        config = os.path.join(self._own(), "private.conf" if settings else "refresh.conf")
+        config = os.path.join(self._own(), f"{purpose}.conf")
         _record.write_private(config, private_config(dump, ours).encode(errors="surrogateescape"))
         return config
 

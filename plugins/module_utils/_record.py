@@ -19,7 +19,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 
 DIRECTORY = "/var/lib/clustercare"
 _RECORD = "upgrade.json"
-HOST_LOCK = "lock"
+_HOST_LOCK = "lock"
 
 
 def now() -> str:
@@ -93,7 +93,7 @@ def save(record: dict[str, Any], directory: str = DIRECTORY) -> None:
 
 
 @contextlib.contextmanager
-def locked(deadline: Deadline, directory: str = DIRECTORY, name: str = HOST_LOCK) -> Iterator[None]:
+def locked(deadline: Deadline, directory: str = DIRECTORY, name: str = _HOST_LOCK) -> Iterator[None]:
     """Be the only one of us that changes this host; a dead run's module is waited for.
 
     :param name: the lock's file; another one for what may go on beside the work on the host.

@@ -163,7 +163,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._command impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_choice import manager_of_host
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import HOST_LOCK, locked
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import locked
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 
@@ -176,22 +176,21 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     stray = [name for name in params["install"] if name not in params["packages"]]
     if params["state"] == "staged" and stray:
         raise CareError(f"install names {', '.join(stray)}, which packages does not.")
-    asking = params["state"] == "available"
-    # a question may go on beside a kubeadm that a dead run left behind; a change waits for its end
-    deadline = Deadline(params["lock_timeout"] + (0 if asking else params["timeout"]), "timeout")
-    with locked(deadline, name="packages.lock" if asking else HOST_LOCK):
-        packages = _packages.Packages(manager, params["version"], params["packages"])
-        results: dict[str, Any] = {"changed": False, "held": packages.overview["held"], "commands": recorder.commands}
-        results.update(before=packages.versions, after=packages.versions)
-        if asking:
-            return {**results, **_packages.answer(packages)}
-        results.update(repository_changed=False, downloaded=[], mended=False)
-        staged = params["state"] == "staged"
-        to_install = params["install"] if staged else params["packages"]
-        try:
+    packages = _packages.Packages(manager, params["version"], params["packages"], params["lock_timeout"])
+    results: dict[str, Any] = {"changed": False, "held": packages.overview["held"], "commands": recorder.commands}
+    results.update(before=packages.versions, after=packages.versions)
+    if params["state"] == "available":
+        return {**results, **_packages.answer(packages)}
+    results.update(repository_changed=False, downloaded=[], mended=False)
+    staged = params["state"] == "staged"
+    to_install = params["install"] if staged else params["packages"]
+    try:
+        # what a dead run still does here is waited for, a kubeadm too; a mere question is not held up by it
+        with locked(Deadline(params["lock_timeout"] + params["timeout"], "timeout")):
+            packages.look()
             _packages.bring(packages, results, staged, to_install, module.check_mode)
-        except CareError as error:
-            raise CareError(error.message, **{**error.results, **results}) from error
+    except CareError as error:
+        raise type(error)(error.message, **{**error.results, **results}) from error
     return results
 
 

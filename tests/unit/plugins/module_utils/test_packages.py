@@ -154,12 +154,16 @@ def read(path: str) -> str:
         return file.read()
 
 
+def on(manager: Remembering, wanted: str = "1.35.4", names: Sequence[str] = ALL) -> Packages:
+    """The work on a host whose own directory stands beside its source file."""
+    return Packages(manager, wanted, list(names), directory=os.path.join(os.path.dirname(manager.source), "care"))
+
+
 def bring(
     manager: Remembering, staged: bool, names: Sequence[str] = ALL, check: bool = False, wanted: str = "1.35.4"
 ) -> dict[str, Any]:
     results: dict[str, Any] = {"changed": False}
-    memory = _packages.HoldMemory(os.path.join(os.path.dirname(manager.source), "care"))
-    work = Packages(manager, wanted, list(names), memory)
+    work = on(manager, wanted, names)
     try:
         _packages.bring(work, results, staged, ["kubeadm"] if staged else list(names), check)
     except CareError as error:
@@ -270,7 +274,7 @@ def test_the_kubelet_is_never_changed_before_its_turn(source: str) -> None:
 def test_an_unknown_version_is_refused_with_what_there_is(source: str, wanted: str, words: str) -> None:
     manager = Remembering(source)
     assert words in bring(manager, staged=True, wanted=wanted)["error"]
-    answer = _packages.answer(Packages(manager, wanted, ALL))
+    answer = _packages.answer(on(manager, wanted))
     assert words in answer["error"] and answer["candidate"] is None
     assert manager.did == [] and read(source) == OLD
 
@@ -285,6 +289,6 @@ def test_a_downgrade_is_refused(source: str) -> None:
 def test_without_any_source_the_way_out_is_named(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "debian.list"
     path.write_text("deb http://packages.example.org/debian bookworm main\n")
-    error = _packages.answer(Packages(Remembering(str(path)), "1.35.4", ALL))["error"]
+    error = _packages.answer(on(Remembering(str(path))))["error"]
     assert "No package source for Kubernetes is enabled in /etc/apt" in error
     assert "upgrade_manage_packages=false" in error

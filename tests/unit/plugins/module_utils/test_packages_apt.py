@@ -75,10 +75,10 @@ def test_a_refresh_reads_the_kubernetes_source_alone(tmp_path: pathlib.Path) -> 
     apt(programs, tmp_path).refresh([SOURCE])
     own = f"{tmp_path}/var/lib/clustercare/apt"
     assert programs.ran[-1] == (
-        f"apt-get update -o Dir::Etc::sourcelist={own}/sources/kubernetes.list "
+        f"apt-get update -o Dir::Etc::sourcelist={own}/sources/refresh.list "
         "-o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 -o DPkg::Lock::Timeout=7"
     )
-    assert pathlib.Path(f"{own}/sources/kubernetes.list").read_text() == SOURCE.entry
+    assert pathlib.Path(f"{own}/sources/refresh.list").read_text() == SOURCE.entry
     assert "Dir::State" not in pathlib.Path(programs.envs[-1]["APT_CONFIG"]).read_text()
 
 
