@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 _MIRROR = "kubernetes.io/config.mirror"
@@ -77,7 +78,7 @@ def read_pod(found: Mapping[str, Any]) -> Pod:
         phase=status.get("phase") or "",
         ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
         created=metadata.get("creationTimestamp") or "",
-        terminating=metadata.get("deletionTimestamp"),
+        terminating=_asked_to_leave(metadata),
         controller=owner and Controller(owner["kind"], owner.get("apiVersion") or "", owner["name"], owner["uid"]),
         mirror=_MIRROR in (metadata.get("annotations") or {}),
         empty_dirs=tuple(v["name"] for v in spec.get("volumes") or [] if v.get("emptyDir") is not None),
@@ -85,6 +86,16 @@ def read_pod(found: Mapping[str, Any]) -> Pod:
         labels=metadata.get("labels") or {},
         spec=spec,
     )
+
+
+def _asked_to_leave(metadata: Mapping[str, Any]) -> str | None:
+    """When its deletion was asked for; the API tells when its grace period ends."""
+    ends = metadata.get("deletionTimestamp")
+    grace = metadata.get("deletionGracePeriodSeconds")
+    if not ends or not grace:
+        return ends
+    asked = datetime.fromisoformat(ends.replace("Z", "+00:00")) - timedelta(seconds=grace)
+    return asked.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # --- which pods go ----------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ _PROXY_LAG = 2.0
 _RESTORE_TIME = 30.0
 _SLOWEST_RETRY = 5.0
 _NAMESPACES_ONE_BY_ONE = 10
+_NAMES_IN_A_CLAUSE = 5
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ def drained(api: Api, options: Options) -> dict[str, Any]:
             drain.empty_the_node()
     except CareError as error:
         drain.timed_out = drain.timed_out or bool(error.results.get("timed_out"))
+        drain.seconds.setdefault("evict" if "cordon" in drain.seconds else "prepare", drain.so_far())
         message = f"{error.message.rstrip('.')}. {drain.clean_up()}".strip()
         results = {**error.results, **drain.result()}
         results["changed"] = bool(results["changed"] or error.results.get("changed"))
@@ -238,8 +240,7 @@ class _Drain:
         """Look at everything and refuse what cannot work, before anything is touched."""
         node = _node(self.api, self.options.name, self.deadline)
         self.before = self.after = read_cordon(node)
-        conditions = (node.get("status") or {}).get("conditions") or []
-        self.node_ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+        self.node_ready = _is_ready(node)
         found = self.api.list("/apis/apps/v1/daemonsets", self.deadline)
         self.daemonsets = {daemonset["metadata"]["uid"] for daemonset in found}
         self._take_budgets(self.api.list("/apis/policy/v1/poddisruptionbudgets", self.deadline))
@@ -264,7 +265,7 @@ class _Drain:
             )
         if self.options.check:
             self.after = _expected(self.before, self.options)
-        self.seconds["prepare"] = self._so_far()
+        self.seconds["prepare"] = self.so_far()
 
     def _list_pods(self) -> list[Pod]:
         selector = f"spec.nodeName={self.options.name}"
@@ -434,7 +435,7 @@ class _Drain:
         self.after, self.cordon_set_by_us = set_cordon(self.api, self.options.name, self.options.owner, self.deadline)
         if self.cordon_set_by_us:
             self.cordoned_at = time.monotonic()
-        self.seconds["cordon"] = self._so_far()
+        self.seconds["cordon"] = self.so_far()
 
     def empty_the_node(self) -> None:
         flying: dict[Future[Answer], _Record] = {}
@@ -456,7 +457,7 @@ class _Drain:
                     self.deadline.sleep(self._nap())
                 for future in done:
                     self._take_answer(flying.pop(future), future)
-        self.seconds["evict"] = self._so_far()
+        self.seconds["evict"] = self.so_far()
 
     def _look_here(self, busy: bool) -> None:
         if time.monotonic() - self.last_look < _LOOK_EVERY:
@@ -581,22 +582,48 @@ class _Drain:
             raise CareError(f"Draining {self.options.name} stopped, the API server refuses for good: {said}.")
         if self.deadline.passed:
             self.timed_out = True
+            self._look_at_node()
             left = [record for record in self.records.values() if record.state != "gone"]
             raise CareError(
                 f"Draining {self.options.name} stopped after {self.options.timeout:g} s (option timeout): "
-                f"{len(left)} of {len(self.records)} pods remain: {'; '.join(self._why(r) for r in left)}."
+                f"{len(left)} of {len(self.records)} pods remain: {self._why_all(left)}."
             )
 
+    def _look_at_node(self) -> None:
+        """Whether the node still answers for its pods; one try, for the message only."""
+        try:
+            answer = self.api.ask("get", node_path(self.options.name))
+        except Unreachable:
+            return
+        if answer.status == 200:
+            self.node_ready = _is_ready(answer.body)
+
     def _why(self, record: _Record) -> str:
+        """What keeps one pod, in words."""
         pod = record.pod
         if record.state != "leaving":
-            return f"{pod} ({record.reason or 'not yet asked'})"
+            return record.reason or "not yet asked to leave"
         told = [f"terminating since {pod.terminating}" if pod.terminating else record.reason or "asked to leave"]
         if pod.finalizers:
             told.append(f"kept by finalizer {', '.join(pod.finalizers)}")
         if not self.node_ready:
             told.append("its node is not Ready")
-        return f"{pod} ({', '.join(told)})"
+        return ", ".join(told)
+
+    def _why_all(self, left: list[_Record]) -> str:
+        """The same for a message: one clause per cause, with a few names; the result has them all."""
+        causes: dict[str, list[_Record]] = {}
+        for record in left:
+            since = record.pod.terminating or ""
+            causes.setdefault(self._why(record).replace(since, "T") if since else self._why(record), []).append(record)
+        clauses = []
+        for cause, records in causes.items():
+            names = ", ".join(str(record.pod) for record in records[:_NAMES_IN_A_CLAUSE])
+            more = len(records) - _NAMES_IN_A_CLAUSE
+            first = min((r.pod.terminating for r in records if r.pod.terminating), default="")
+            why = cause.replace("since T", f"since {first}")
+            clauses.append(f"{names}{f' and {more} more' if more > 0 else ''} ({why})")
+        return "; ".join(clauses)
 
     def _nap(self) -> float:
         """Until the next thing that is due."""
@@ -626,7 +653,7 @@ class _Drain:
             return f"Uncordoning it again failed too: {error.message}"
         return "The node was uncordoned again (option on_failure)." if lifted else "The node is no longer cordoned."
 
-    def _so_far(self) -> float:
+    def so_far(self) -> float:
         return round(time.monotonic() - self.began - sum(self.seconds.values()), 2)
 
     def result(self) -> dict[str, Any]:
@@ -653,7 +680,7 @@ class _Drain:
             "cordon": {"before": self.before.data(), "after": self.after.data()},
             "pods": pods,
             "counts": counts,
-            "remaining": [self._why(r) for r in left] if not check else [],
+            "remaining": [f"{r.pod} ({self._why(r)})" for r in left] if not check else [],
             "blocked_by": self._blocked_by(left),
             "at_risk": [{"pod": pod, "risks": risks} for pod, risks in sorted(self.at_risk.items())],
             "plan": self.plan,
@@ -671,6 +698,11 @@ class _Drain:
             if guard and (guard.allowed <= 0 or not self.options.check):
                 by_budget.setdefault(guard.key, []).append(str(record.pod))
         return [self.budgets[key].data(pods) for key, pods in sorted(by_budget.items())]
+
+
+def _is_ready(node: dict[str, Any]) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or []
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
 def _hopeless(answer: Answer, causes: set[Any]) -> bool:

@@ -191,7 +191,7 @@ def main() -> None:
             "since": {"type": "str"},
             "api_servers": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "float", "default": 300},
-            "passes": {"type": "int", "default": 3},
+            "passes": {"type": "int", "default": 3, "no_log": False},
             "interval": {"type": "float", "default": 2},
             "wait": {"type": "bool", "default": True},
         },

@@ -194,3 +194,9 @@ def test_waves_follow_the_budgets_numbers() -> None:
         ["shop/g4"],
     ]
     assert [(n["budget"], n["pods"]) for n in plan.never] == [("shop/closed", ["shop/s"])]
+
+
+def test_a_terminating_pod_was_asked_to_leave_before_its_grace_period() -> None:
+    found = pod("a", deletionTimestamp="2026-11-22T03:00:30Z")
+    found["metadata"]["deletionGracePeriodSeconds"] = 30
+    assert _drain.read_pod(found).terminating == "2026-11-22T03:00:00Z"

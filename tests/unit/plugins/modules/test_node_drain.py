@@ -295,6 +295,16 @@ def test_a_pod_that_does_not_end_is_named_with_its_finalizer(api: FakeApi, drain
     assert actions(result) == {"a": "evicting"}
 
 
+def test_many_pods_with_one_cause_are_one_clause(api: FakeApi, drain: Any) -> None:
+    api.termination = 1000
+    for number in range(8):
+        api.add(pod(f"a{number}"))
+    api.nodes["w1"]["status"]["conditions"][0]["status"] = "Unknown"
+    result = drain(timeout=0.5, last_replica_wait=0)
+    assert result["msg"].count("its node is not Ready") == 1 and "and 3 more" in result["msg"]
+    assert len(result["remaining"]) == 8 and result["counts"] == {"evicting": 8}
+
+
 def test_one_of_the_last_replicas_stays_until_another_serves(api: FakeApi, drain: Any) -> None:
     api.start = 0.4
     first, second = pod("dns-1", of="ReplicaSet/dns"), pod("dns-2", of="ReplicaSet/dns")
