@@ -29,6 +29,12 @@ options:
     description:
       - The version that an upgrade aims at. It changes nothing in the answer except RV(host.kubeadm_not_done).
     type: str
+  job_timeout:
+    description:
+      - Seconds to wait for a C(kubeadm) that an earlier run of M(clustercare.kubeadm.kubeadm_upgrade) left running on the
+        host, before anything is looked at. V(0) does not wait.
+    type: int
+    default: 0
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes
 attributes:
@@ -156,6 +162,12 @@ host:
     record:
       description: What the newest run noted on this host's disk, V(null) when there was none.
       type: dict
+    job:
+      description: >-
+        The newest C(kubeadm) that M(clustercare.kubeadm.kubeadm_upgrade) started here, V(null) when there was none; its
+        C(rc) is V(null) while it runs or when it was cut off, C(taken) says whether the record holds its result.
+      type: dict
+      sample: {run: 20261122T031500Z, step: node, target: 1.35.4, running: false, rc: 0, seconds: 163.2, taken: true}
     kubeadm_not_done:
       description:
         - With O(target), the reasons for which this host's kubeadm step does not count as done; empty when it does.
@@ -183,13 +195,22 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import Gatherer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm import why_not_done
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Jobs
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
+
+_JOB = ("run", "step", "target", "running", "rc", "seconds", "taken")
 
 
 def look(module: AnsibleModule) -> dict[str, Any]:
+    jobs = Jobs()
+    job = jobs.look()
+    if module.params["job_timeout"] and job and job.running:
+        job = jobs.wait(Deadline(module.params["job_timeout"], "job_timeout"))
     gatherer = Gatherer(module.params["kubeconfig"], module.params["patches_dir"])
     host = gatherer.gather()
+    host["job"] = {name: getattr(job, name) for name in _JOB} if job else None
     target = module.params["target"]
     host["kubeadm_not_done"] = why_not_done(host, parse(target)) if target else []
     return {"host": host}
@@ -202,6 +223,7 @@ def main() -> None:
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
             "patches_dir": {"type": "path"},
             "target": {"type": "str"},
+            "job_timeout": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

@@ -92,7 +92,7 @@ class Lab:
         """One hash a node over every file that a refused upgrade must leave alone."""
         command = (
             f"sudo sh -c 'find {UNTOUCHED} -type f -print0 2>/dev/null | sort -z | xargs -0 sha256sum; "
-            f'find {UNTOUCHED} -printf "%p %m %U %G %l\\n" 2>/dev/null | sort; apt-mark showhold\' | sha256sum'
+            f'find {UNTOUCHED} -printf "%p %m %U %G %l\\n" 2>/dev/null | sort; dpkg --get-selections\' | sha256sum'
         )
         return {node: self.ssh(node, command).strip() for node in self.nodes()}
 

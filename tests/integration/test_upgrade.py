@@ -114,7 +114,7 @@ def test_refuses_an_inventory_that_is_not_the_cluster(scene: Scene, tmp_path: Pa
         text.replace("third: {ansible_host: ", "third: {ansible_ssh_timeout: 3, ansible_port: 2, ansible_host: ")
     )
     printed = refused(scene, inventory=wrong)
-    assert "third" in printed and "not be reached" in printed
+    assert "third" in printed and "cannot be reached" in printed
 
     assert "--limit" in refused(scene, "--limit", "first")
 
