@@ -56,6 +56,8 @@ def supervise(lab_name: str, name: str) -> int:
 
     signal.signal(signal.SIGTERM, unplug)
     while not unplugged:
+        # An earlier lab of the same number may have died so lately that the kernel still holds its cable.
+        network.remove_cable(lab, name)
         child = subprocess.Popen(nspawn_argv(lab, name), stdin=subprocess.DEVNULL, preexec_fn=lambda: _enter(groups))
         _keep_cut(lab_name, name)
         code = child.wait()
