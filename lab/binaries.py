@@ -172,7 +172,8 @@ def _go_build(component: Component, artifact: Artifact, folder: Path, progress: 
             progress(f"{program} {component.version}: built before")
             continue
         with step(progress, f"building {program} {component.version}"):
-            draft = work / program
+            # By process: a build that a killed prepare left behind may still be writing.
+            draft = work / f"{program}.{os.getpid()}"
             words = [go, "build", "-trimpath", "-ldflags", component.linker_flags, "-tags", component.tags]
             run([*words, "-o", draft, package], cwd=work, env=env)
             draft.replace(folder / program)
