@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping
+from collections.abc import Mapping
+from typing import Any, Callable
 
 DOCUMENTATION = r"""
 name: collect
@@ -13,7 +14,8 @@ version_added: 0.1.0
 author: [clustercare.kubeadm authors (@clustercare)]
 description:
   - Reads one value out of C(hostvars) for each named host and returns them by host name.
-  - A host that does not have the value is left out, so nothing has to be assumed about hosts that were skipped or unreachable.
+  - A host that does not have the value is left out, so nothing is assumed about hosts that were
+    skipped or unreachable.
 positional: hosts, path
 options:
   _input:

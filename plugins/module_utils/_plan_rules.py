@@ -43,7 +43,8 @@ def identity(view: View) -> Iterator[Finding]:
             sentence = "no master has a cluster CA (/etc/kubernetes/pki/ca.crt), so their cluster cannot be identified."
             yield Finding("", "identity", sentence)
         return
-    first, ca = next(iter(authorities.items()))
+    first = min(authorities, key=masters.index)
+    ca = authorities[first]
     yield from _foreign_hosts(view, first, str(ca))
     if kubeconfig.server and ca not in kubeconfig.ca_sha256:
         yield _two_clusters(view, first, str(ca), None)

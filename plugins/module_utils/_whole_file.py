@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from typing import Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 
@@ -71,7 +70,7 @@ class WholeFile:
         self.part = path + ".part"
         self.size = 0
         self._flushed = 0
-        self._file: Optional[int] = None
+        self._file = -1
 
     def __enter__(self) -> WholeFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -102,7 +101,6 @@ class WholeFile:
 
     def write(self, data: bytes) -> None:
         """Append ``data``."""
-        assert self._file is not None
         view = memoryview(data)
         try:
             while view:
@@ -116,7 +114,6 @@ class WholeFile:
 
     def sync(self) -> None:
         """After this the disk has all that was written."""
-        assert self._file is not None
         try:
             os.fsync(self._file)
         except OSError as error:
@@ -125,10 +122,9 @@ class WholeFile:
     def commit(self) -> None:
         """Put the file in its place, for good."""
         self.sync()
-        assert self._file is not None
         os.rename(self.part, self.path)
         os.close(self._file)
-        self._file = None
+        self._file = -1
         directory = os.open(os.path.dirname(os.path.abspath(self.path)), os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -136,10 +132,10 @@ class WholeFile:
             os.close(directory)
 
     def __exit__(self, *_exc: object) -> None:
-        if self._file is not None:
+        if self._file >= 0:
             os.unlink(self.part)
             os.close(self._file)
-            self._file = None
+            self._file = -1
 
 
 def write_whole(path: str, data: bytes) -> None:

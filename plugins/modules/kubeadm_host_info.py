@@ -31,8 +31,8 @@ options:
     type: str
   job_timeout:
     description:
-      - Seconds to wait for a C(kubeadm) that an earlier run of M(clustercare.kubeadm.kubeadm_upgrade) left running on the
-        host, before anything is looked at. V(0) does not wait.
+      - Seconds to wait, before anything is looked at, for a C(kubeadm) that an earlier run of
+        M(clustercare.kubeadm.kubeadm_upgrade) left running on the host. V(0) does not wait.
     type: int
     default: 0
 extends_documentation_fragment:

@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
@@ -34,7 +34,7 @@ class Host:
     def execute(self, asked: str, in_data: Any = None) -> dict[str, Any]:
         self.commands.append(asked)
         failure = self.failures.pop(0) if self.failures else None
-        if isinstance(failure, Exception):
+        if isinstance(failure, AnsibleConnectionFailure):
             raise failure
         if failure is not None:
             return {"rc": 1, "stdout": failure, "stderr": "dd: it went wrong"}
@@ -52,13 +52,13 @@ def fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     monkeypatch.setattr(action, "Line", lambda: SimpleNamespace(packed=False, took=lambda _seconds: None))
 
-    def do(host: Host, snapshot: dict[str, Any] = SNAPSHOT, check_mode: bool = False) -> dict[str, Any]:
+    def do(host: Host, snapshot: Optional[dict[str, Any]] = None, check_mode: bool = False) -> dict[str, Any]:
         module = object.__new__(action.ActionModule)
         module._task = SimpleNamespace(check_mode=check_mode)
         module._connection = SimpleNamespace(is_pipelining_enabled=lambda: True)
         module._play_context = SimpleNamespace(remote_addr="cp1")
         module._low_level_execute_command = host.execute
-        return module._fetch(snapshot, str(tmp_path / "controller"))
+        return module._fetch(snapshot or SNAPSHOT, str(tmp_path / "controller"))
 
     return do
 

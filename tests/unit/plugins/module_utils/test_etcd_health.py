@@ -250,7 +250,11 @@ def test_wait_takes_a_refused_connection_as_not_yet(monkeypatch: pytest.MonkeyPa
     answers = iter(["down", "up", "down", "up", "up", "up"])
     with fakes.gateway(replies()) as up, fakes.gateway({}) as down:
         urls = {"up": up, "down": down}
-        monkeypatch.setattr(watch, "discover", lambda wanted: found(urls[next(answers)])(wanted))
+
+        def discover(wanted: object) -> Etcd:
+            return found(urls[next(answers)])(wanted)
+
+        monkeypatch.setattr(watch, "discover", discover)
         etcd = watch.info({**PARAMS, "passes": 3, "interval": 0})["etcd"]
     assert etcd["healthy"] and etcd["data_dir"] == "/var/lib/etcd"
     assert next(answers, None) is None, "three passes in a row were needed, and no more"

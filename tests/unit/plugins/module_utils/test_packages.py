@@ -154,13 +154,13 @@ def read(path: str) -> str:
         return file.read()
 
 
-def on(manager: Remembering, wanted: str = "1.35.4", names: Sequence[str] = ALL) -> Packages:
+def on(manager: Remembering, wanted: str = "1.35.4", names: Sequence[str] = tuple(ALL)) -> Packages:
     """The work on a host whose own directory stands beside its source file."""
     return Packages(manager, wanted, list(names), directory=os.path.join(os.path.dirname(manager.source), "care"))
 
 
 def bring(
-    manager: Remembering, staged: bool, names: Sequence[str] = ALL, check: bool = False, wanted: str = "1.35.4"
+    manager: Remembering, staged: bool, names: Sequence[str] = tuple(ALL), check: bool = False, wanted: str = "1.35.4"
 ) -> dict[str, Any]:
     results: dict[str, Any] = {"changed": False}
     work = on(manager, wanted, names)

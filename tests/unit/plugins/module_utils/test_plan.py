@@ -306,8 +306,9 @@ REFUSED: list[tuple[str, Callable[[World], Any], str, str, list[str]]] = [
     ("controller would be evicted", both(
         change("request.controller", {"in_pod": True, "hostname": "ansible-0"}), call("pod", "ops/ansible-0", "w1")),
      "w1", "controller", ["ops/ansible-0", "evict"]),
-    ("old kubeadm without package management", both(change("request.manage_packages", False),
-        change("hosts.cp1.kubelet.installed", NEW)), "cp1", "binaries", ["kubeadm", OLD, "upgrade_manage_packages"]),
+    ("old kubeadm without package management", both(
+        change("request.manage_packages", False), change("hosts.cp1.kubelet.installed", NEW)),
+     "cp1", "binaries", ["kubeadm", OLD, "upgrade_manage_packages"]),
     ("a trap", change("hosts.w1.cgroup", 1), "w1", "trap_cgroup_config", ["cgroup v1", "failCgroupV1"]),
 ]  # fmt: skip
 
