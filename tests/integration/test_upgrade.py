@@ -41,11 +41,11 @@ def scene(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def other_kubeconfig() -> Iterator[Path]:
-    """The kubeconfig of a second cluster whose master has the same name."""
+def other() -> Iterator[Lab]:
+    """A second cluster whose master has the same name."""
     other = Lab("other")
     other.up(masters=1, workers=0)
-    yield Path(other.status()["kubeconfig"])
+    yield other
     other.run("down")
 
 
@@ -119,11 +119,11 @@ def test_refuses_an_inventory_that_is_not_the_cluster(scene: Scene, tmp_path: Pa
     assert "--limit" in refused(scene, "--limit", "first")
 
 
-def test_refuses_the_kubeconfig_of_another_cluster(scene: Scene, other_kubeconfig: Path) -> None:
-    printed = refused(scene, kubeadm_kubeconfig=str(other_kubeconfig))
-    uid = scene.lab.get("namespace", "kube-system")["metadata"]["uid"]
-    assert uid in printed
-    assert "another cluster" in printed
+def test_refuses_the_kubeconfig_of_another_cluster(scene: Scene, other: Lab) -> None:
+    printed = refused(scene, kubeadm_kubeconfig=other.status()["kubeconfig"])
+    for cluster in (scene.lab, other):
+        assert cluster.get("namespace", "kube-system")["metadata"]["uid"] in printed
+    assert "two different clusters" in printed
 
 
 def test_check_mode_ends_after_the_plan(scene: Scene) -> None:
