@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -180,3 +181,45 @@ def read_recap(output: str) -> dict[str, dict[str, int]]:
         if found := re.match(r"(\S+)\s+: (ok=.*)", line):
             recap[found[1]] = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found[2])}
     return recap
+
+
+def _pss(pid: int) -> int:
+    """The memory of a process in bytes, shared pages counted by share; 0 when it is gone."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
+
+
+@contextmanager
+def memory_watched(belongs: Callable[[int], bool]) -> Iterator[list[int]]:
+    """Look five times a second; the only entry of the list is the most that all processes which belong held at once."""
+    peak, done = [0], threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.2):
+            pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+            peak[0] = max(peak[0], sum(_pss(pid) for pid in pids if belongs(pid)))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def root_of(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/root")
+    except OSError:
+        return ""

@@ -35,7 +35,7 @@ class Host:
         self.commands.append(asked)
         failure = self.failures.pop(0) if self.failures else None
         if isinstance(failure, AnsibleConnectionFailure):
-            raise failure
+            raise AnsibleConnectionFailure(str(failure))
         if failure is not None:
             return {"rc": 1, "stdout": failure, "stderr": "dd: it went wrong"}
         for offset in range(0, len(WHOLE), PIECE):
