@@ -218,8 +218,10 @@ def command_of(pid: int) -> str:
         return ""
 
 
-def root_of(pid: int) -> str:
+def machine_of(pid: int) -> str:
+    """The lab and the machine that a process belongs to, such as ``test/cp1``; empty outside of labs."""
     try:
-        return os.readlink(f"/proc/{pid}/root")
+        found = re.search(r"/clustercare-lab/([^/]+/[^/\n]+)", Path(f"/proc/{pid}/cgroup").read_text())
     except OSError:
         return ""
+    return found[1] if found else ""

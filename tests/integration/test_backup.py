@@ -8,7 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from harness import Lab, command_of, memory_watched, play, root_of
+from harness import Lab, command_of, machine_of, memory_watched, play
 
 MEGABYTE = 1 << 20
 # 1.4 MiB of noise a key: as large as etcd takes, and nothing that packing could make small.
@@ -25,12 +25,11 @@ def test_brings_a_big_database_to_the_controller(lab: Lab, tmp_path: Path) -> No
     lab.up(masters=1, workers=0)
     lab.ssh("cp1", f"sudo sh -c '{FILL}'")
     status = lab.status()
-    machine = status["machines"]["cp1"]["root"]
     target = tmp_path / "backup"
 
     with (
         memory_watched(lambda pid: f"etcd_backup_dir={target}" in command_of(pid)) as controller,
-        memory_watched(lambda pid: root_of(pid) == machine and "python3" in command_of(pid)) as host,
+        memory_watched(lambda pid: machine_of(pid) == "test/cp1" and "python3" in command_of(pid)) as host,
     ):
         played = play("backup-etcd.yml", Path(status["inventory"]), "-e", f"etcd_backup_dir={target}")
 
