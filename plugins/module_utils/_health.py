@@ -147,7 +147,9 @@ def servers_at_version(seen: Seen, wanted: Wanted) -> Iterator[str]:
 
 def static_pods_good(seen: Seen, wanted: Wanted) -> Iterator[str]:
     """The control plane's static pods are Ready and of the wanted version."""
-    nodes = [wanted.node] if wanted.node else sorted({_node_of(pod) for pod in seen.pods if _component(pod)})
+    # Cloud controllers carry such labels too, and may run on workers.
+    masters = {_node_of(pod) for pod in seen.pods if _component(pod) in COMPONENTS}
+    nodes = [wanted.node] if wanted.node else sorted(masters)
     for node in nodes:
         there = {_component(pod): pod for pod in seen.pods if _node_of(pod) == node}
         for component in COMPONENTS:
@@ -156,8 +158,9 @@ def static_pods_good(seen: Seen, wanted: Wanted) -> Iterator[str]:
                 yield f"{component} has no pod on {node}"
                 continue
             yield from _pod_ready(pod)
-            if wanted.version and parse_or_none(_tag(_image(pod))) != wanted.version:
-                yield f"{component} on {node} is {_tag(_image(pod))}, not yet v{wanted.version}"
+            tag = _tag(_image(pod["spec"], component))
+            if wanted.version and parse_or_none(tag) != wanted.version:
+                yield f"{component} on {node} is {tag}, not yet v{wanted.version}"
         if "etcd" in there:
             yield from _pod_ready(there["etcd"])
     if not nodes:
@@ -180,9 +183,9 @@ def addons_rolled_out(seen: Seen, wanted: Wanted) -> Iterator[str]:
             status = found.get("status") or {}
             due = status.get("desiredNumberScheduled") or 0
             yield from _rolled_out(found, "kube-proxy", due, "updatedNumberScheduled", "numberAvailable")
-            image = found["spec"]["template"]["spec"]["containers"][0]["image"]
-            if wanted.version and parse_or_none(_tag(image)) not in (None, wanted.version):
-                yield f"kube-proxy is {_tag(image)}, not yet v{wanted.version}"
+            tag = _tag(_image(found["spec"]["template"]["spec"], "kube-proxy"))
+            if wanted.version and parse_or_none(tag) not in (None, wanted.version):
+                yield f"kube-proxy is {tag}, not yet v{wanted.version}"
     for found in seen.deployments:
         if _name(found) == "coredns":
             due = found["spec"].get("replicas", 1)
@@ -274,8 +277,10 @@ def _why_not_ready(pod: Mapping[str, Any]) -> str:
     return f" ({(pod.get('status') or {}).get('phase') or 'unknown'})"
 
 
-def _image(pod: Mapping[str, Any]) -> str:
-    return str(pod["spec"]["containers"][0].get("image") or "")
+def _image(spec: Mapping[str, Any], name: str) -> str:
+    """The image of the container of that name, else of the first: a kubeadm patch may put others before it."""
+    containers = spec["containers"]
+    return str(next((c for c in containers if c.get("name") == name), containers[0]).get("image") or "")
 
 
 def _tag(image: str) -> str:

@@ -69,6 +69,19 @@ def coredns(updated: int = 2, available: int = 2) -> dict[str, Any]:
     return {"metadata": {"name": "coredns", "generation": 1}, "spec": {"replicas": 2}, "status": status}
 
 
+def with_sidecar(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As a kubeadm patch makes it: kubectl's strategic merge puts the new container first."""
+    for pod in pods:
+        own = {"name": pod["metadata"]["labels"]["component"], **pod["spec"]["containers"][0]}
+        pod["spec"]["containers"] = [{"name": "tail", "image": "registry.example.org/tail:v2.0.1"}, own]
+    return pods
+
+
+def cloud_controller(on: str = "w1") -> dict[str, Any]:
+    pod = static_pod("cloud-controller-manager")
+    return {**pod, "spec": {**pod["spec"], "nodeName": on}}
+
+
 def lease(moved: float | None, renewed: str | None = AT) -> Lease:
     return Lease("cp1_x", _health.epoch(renewed), 0.0, moved)
 
@@ -117,6 +130,8 @@ def lease(moved: float | None, renewed: str | None = AT) -> Lease:
         # Clocks that are hours apart: a heartbeat seen to change is proof all the same.
         ("node", Seen(nodes=[node()], heartbeat=lease(5.0)), Wanted(node="w1", since=9e9), []),
         ("control_plane", Seen(pods=control_plane()), Wanted("cp1", NEW), []),
+        ("control_plane", Seen(pods=with_sidecar(control_plane())), Wanted("cp1", NEW), []),
+        ("control_plane", Seen(pods=[*control_plane(), cloud_controller()]), Wanted(version=NEW), []),
         ("control_plane", Seen(pods=control_plane() + control_plane("cp2", "v1.34.4")), Wanted("cp1", NEW), []),
         (
             "control_plane",
