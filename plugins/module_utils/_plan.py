@@ -130,7 +130,7 @@ def _compose(
         (view.host(name).get("ca_sha256") for name in view.masters if view.host(name).get("ca_sha256")), None
     )
     refusals = [finding for finding in findings if finding.refuse]
-    addresses = [view.host(name).get("api") or {} for name in view.masters]
+    addresses = [view.api_address(name) for name in view.masters]
     plan: dict[str, Any] = {
         "target": str(resolved.version) if resolved.version else None,
         "asked": view.request.version,
@@ -148,7 +148,7 @@ def _compose(
         "refusals": [{"host": f.host, "rule": f.rule, "message": f.message} for f in refusals],
         "warnings": [finding.message for finding in findings if not finding.refuse],
         "order": _order(view, needs, batch),
-        "api_servers": [f"{api['address']}:{api['port']}" for api in addresses if api.get("address")],
+        "api_servers": [address for address in addresses if address],
         "hosts": {name: _host(view, name, need, packages) for name, need in needs.items()},
         "blockers": blockers,
     }

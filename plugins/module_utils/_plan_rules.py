@@ -83,7 +83,7 @@ def _two_clusters(view: View, master: str, ca: str, uid: Optional[str]) -> Findi
     sentence = (
         f"{there.origin} and the inventory name two different clusters. The kubeconfig speaks to {there.server} "
         f"(CA {', '.join(short(one) for one in there.ca_sha256) or 'not given'}, kube-system "
-        f"{view.cluster.uid or 'not seen'}); {master} serves {api.get('address')}:{api.get('port')} (CA {short(ca)}, "
+        f"{view.cluster.uid or 'not seen'}); {master} serves {view.api_address(master)} (CA {short(ca)}, "
         f"kube-system {uid or 'not seen'}). Set kubeadm_kubeconfig to a kubeconfig of the masters' cluster, or correct "
         "the inventory."
     )
@@ -299,7 +299,18 @@ def _silent(view: View, name: str) -> Optional[str]:
     if answer.get("reachable") is not False:
         return None
     said = f": {str(answer['error']).rstrip('.')}" if answer.get("error") else ""
-    return f"the API server there ({answer.get('address')}:{answer.get('port')}) does not answer{said}."
+    return f"the API server there ({view.api_address(name)}) does not answer{said}."
+
+
+def unreached(view: View) -> Iterator[Finding]:
+    """The gate after each master asks its own API server, past any load balancer: it would wait in vain."""
+    for name, why in view.cluster.unreached.items():
+        sentence = (
+            f"its API server answers on the host, but not when asked from where the API is spoken to "
+            f"({view.api_address(name)}: {why.rstrip('.')}), and each upgraded master is proven so: open the way, or "
+            "set kubeadm_api_host to a host that can reach every master."
+        )
+        yield Finding(name, "unreached", sentence)
 
 
 def silent_masters(view: View) -> Iterator[Finding]:
@@ -489,6 +500,7 @@ INVENTORY_RULES: tuple[Rule, ...] = (
     nodes_without_host,
     wrong_group,
     not_kubeadm,
+    unreached,
     ignored_all,
 )
 PATH_RULES: tuple[Rule, ...] = (minor_skipped, downgrade, begun, api_servers_apart)

@@ -6,15 +6,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import auth_parameters, connect
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import (
+    Api,
+    Unreachable,
+    auth_parameters,
+    connect,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_api import read_cluster, read_uid
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_identity import identify
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import Cluster, Identity, Request
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import (
+    Cluster,
+    Identity,
+    Request,
+    endpoint,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
+_DIRECT = 5.0  # seconds for one API server, and for a second try
 _STRANGER = 10.0  # seconds to ask a cluster that is known to be another one for its name
 
 
@@ -35,6 +48,33 @@ def read(module: Any, request: Request, environ: Mapping[str, str]) -> Cluster:
         api = connect(module)
         if authorities and not authorities & set(identity.ca_sha256):
             return read_uid(api, identity, Deadline(_STRANGER, "timeout"))
-        return read_cluster(api, identity, Deadline(float(module.params["timeout"]), "timeout"))
+        cluster = read_cluster(api, identity, Deadline(float(module.params["timeout"]), "timeout"))
+        return cluster if cluster.error else replace(cluster, unreached=unreached(api, request))
     except CareError as error:
         return Cluster(identity, error=error.message)
+
+
+def unreached(api: Api, request: Request) -> dict[str, str]:
+    """Masters whose own API server answers on the host, but not us; and why."""
+
+    def why(address: str) -> Optional[str]:
+        try:
+            server = api.direct(address)
+            try:
+                server.ask("get", "/readyz", timeout=_DIRECT)
+            except Unreachable:
+                server.ask("get", "/readyz", timeout=_DIRECT)
+        except Unreachable as error:
+            return str(error)
+        except CareError as error:
+            return error.message
+        return None
+
+    told = {name: (request.hosts.get(name) or {}).get("api") or {} for name in request.masters}
+    asked = {name: endpoint(one) for name, one in told.items() if one.get("reachable")}
+    addresses = {name: address for name, address in asked.items() if address}
+    if not addresses:
+        return {}
+    with ThreadPoolExecutor(max_workers=len(addresses)) as pool:
+        found = dict(zip(addresses, pool.map(why, addresses.values())))
+    return {name: said for name, said in found.items() if said}

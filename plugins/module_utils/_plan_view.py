@@ -61,6 +61,7 @@ class Cluster:
     kubeadm_config: Optional[dict[str, Any]] = None
     kubelet_config: Optional[dict[str, Any]] = None
     daemonsets: list[dict[str, Any]] = field(default_factory=list)
+    unreached: dict[str, str] = field(default_factory=dict)  # masters whose own API server did not answer us, and why
 
 
 class Finding(NamedTuple):
@@ -80,6 +81,14 @@ def image_version(image: Optional[str]) -> Optional[Version]:
     """The version in an image's tag; None for a digest or a tag that is no version."""
     name = (image or "").split("@", 1)[0].rsplit("/", 1)[-1]
     return parse_or_none(name.split(":", 1)[1]) if ":" in name else None
+
+
+def endpoint(api: dict[str, Any]) -> Optional[str]:
+    """Address and port of an API server, as a URL has them."""
+    address = str(api.get("address") or "")
+    if not address:
+        return None
+    return f"[{address}]:{api.get('port')}" if address.count(":") > 1 else f"{address}:{api.get('port')}"
 
 
 class View:
@@ -170,6 +179,10 @@ class View:
         """A master's own API server: what it answers, else what its manifest says."""
         api = self.host(name).get("api") or {}
         return parse_or_none(api.get("version")) or self.static_pod(name, "kube-apiserver")
+
+    def api_address(self, name: str) -> Optional[str]:
+        """Where a master's own API server listens."""
+        return endpoint(self.host(name).get("api") or {})
 
     def api_servers(self) -> dict[str, Version]:
         found = {name: self.api_server(name) for name in self.masters if name in self.known}

@@ -293,6 +293,8 @@ REFUSED: list[tuple[str, Callable[[World], Any], str, str, list[str]]] = [
     ("manifest gone", drop("hosts.cp1.static_pods.kube-scheduler"), "cp1", "control_plane", ["kube-scheduler"]),
     ("scheduler dead", change("hosts.cp1.static_pods.kube-scheduler.running", False), "cp1", "control_plane",
      ["kube-scheduler", "does not"]),
+    ("API server out of our reach", change("cluster.unreached", {"cp1": "no route"}), "cp1", "unreached",
+     ["10.80.0.11:6443", "no route", "kubeadm_api_host"]),
     ("not kubeadm", change("cluster.kubeadm_config", None), "", "not_kubeadm", ["kubeadm-config"]),
     ("all errors ignored", change("request.ignore_preflight_errors", ["all"]), "", "ignore_all", ["all"]),
     ("unverified TLS", identity(verified=False), "", "tls", ["TLS", "https://api.example.org:6443"]),
@@ -365,6 +367,13 @@ def test_refusals_with_several_masters(wrong: Callable[[World], Any], host: str,
     assert found
     for word in words:
         assert word in found[0]["message"]
+
+
+def test_an_ipv6_api_server_can_be_asked_as_the_plan_names_it() -> None:
+    world = World()
+    world.hosts["cp1"]["api"]["address"] = "fd00::11"
+
+    assert world.plan()["api_servers"] == ["[fd00::11]:6443"]
 
 
 def test_a_foreign_cluster_is_not_judged() -> None:

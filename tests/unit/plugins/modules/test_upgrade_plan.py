@@ -70,12 +70,14 @@ def plan(api: FakeApi, run_module: Any) -> Any:
             "users": [{"name": "it", "user": {"token": "not-a-secret"}}],
         }
         names = ("cp1", "w1", "w2")
+        address, _colon, port = api.url.rpartition(":")
+        reached = {**(facts("cp1")["api"] or {}), "address": address, "port": int(port)}
         given = {
             "kubeconfig": kubeconfig,
             "version": "1.35",
             "masters": ["cp1"],
             "workers": ["w1", "w2"],
-            "hosts": {name: facts(name) for name in names},
+            "hosts": {name: {**facts(name), **({"api": reached} if name == "cp1" else {})} for name in names},
             "packages": {name: {"available": ["1.35.3-1.1", "1.35.4-1.1"]} for name in names},
             "timeout": 5,
         }
@@ -94,7 +96,7 @@ def test_a_plan_only_reads(api: FakeApi, plan: Any, check: bool) -> None:
     assert not result["changed"] and result["plan"]["refusals"] == []
     assert result["plan"]["target"] == "1.35.4"
     assert [blocker["budget"] for blocker in result["plan"]["blockers"]] == ["shop/web"]
-    assert set(api.counted) == {"GET"} and sum(api.counted.values()) <= 8
+    assert set(api.counted) == {"GET"} and sum(api.counted.values()) <= 9
 
 
 def test_a_kubeconfig_of_another_cluster_is_asked_for_nothing_but_its_name(api: FakeApi, plan: Any) -> None:
@@ -110,6 +112,15 @@ def test_an_api_that_does_not_answer_is_a_refusal_in_words(api: FakeApi, plan: A
     (refusal,) = plan()["plan"]["refusals"]
 
     assert refusal["rule"] == "api" and "nodes is forbidden" in refusal["message"]
+
+
+def test_an_api_server_that_only_its_own_host_reaches_is_found_before_anything_is_changed(plan: Any) -> None:
+    hosts = {name: facts(name) for name in ("cp1", "w1", "w2")}
+    hosts["cp1"]["api"].update(address="127.0.0.1", port=9)
+    (refusal,) = plan(hosts=hosts)["plan"]["refusals"]
+
+    assert (refusal["host"], refusal["rule"]) == ("cp1", "unreached")
+    assert "127.0.0.1:9" in refusal["message"] and "refused" in refusal["message"]
 
 
 def test_without_a_kubeconfig_nobody_is_asked(api: FakeApi, plan: Any) -> None:
