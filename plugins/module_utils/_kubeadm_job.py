@@ -27,6 +27,7 @@ exit "$status"
 """
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # kubeadm paints its preflight table into files too
+_SYSTEMD_PATIENCE = 15.0  # it is deaf for a moment while it executes itself anew
 _AT_WORK = ("active", "activating", "deactivating", "reloading")
 
 
@@ -80,9 +81,22 @@ class Jobs:
             return None
 
     def at_work(self) -> bool:
-        """Whether the unit runs now."""
-        shown = self.runner(["systemctl", "show", UNIT, "--property=ActiveState,SubState,Result,ExecMainStatus"])
-        return parse_properties(shown.out).get("ActiveState") in _AT_WORK
+        """Whether the unit runs now.
+
+        :raises CareError: systemd does not tell; taking that for a no would start kubeadm beside itself.
+        """
+        deadline = Deadline(_SYSTEMD_PATIENCE, "timeout")
+        while True:
+            shown = self.runner(["systemctl", "show", UNIT, "--property=ActiveState,SubState,Result,ExecMainStatus"])
+            state = parse_properties(shown.out).get("ActiveState")
+            if shown.rc == 0 and state:
+                return state in _AT_WORK
+            if deadline.passed:
+                raise CareError(
+                    f"systemd does not tell whether kubeadm still runs in {UNIT}: {shown.last_words}. When it answers "
+                    "again, the same command again goes on from here."
+                )
+            deadline.sleep(1)
 
     def look(self) -> Optional[Job]:
         """The newest job, running or ended; None when there never was one."""

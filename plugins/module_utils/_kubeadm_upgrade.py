@@ -24,13 +24,20 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Recorder, environment
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import KUBELET_CONF, Gatherer
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
+    KUBELET_CONF,
+    Gatherer,
+    container_of,
+    image_version,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Job, Jobs
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, access_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse, parse_or_none
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
 _KUBEADM_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
+_KUBE_PROXY = "/apis/apps/v1/namespaces/kube-system/daemonsets?fieldSelector=metadata.name%3Dkube-proxy"
+_API_SERVERS = "/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver"
 _SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 _API_PATIENCE = 300.0  # a local API server is away for about 40 s after its etcd was restarted
 _KUBELET_PATIENCE = 180.0
@@ -88,7 +95,12 @@ class Upgrade:
     # --- the cluster's configuration
 
     def cluster_configuration(self, host: dict[str, Any]) -> dict[str, Any]:
-        """kubeadm's ClusterConfiguration, from the local API server on a master, else as the kubelet may read it."""
+        """kubeadm's ClusterConfiguration."""
+        found = self.read(host, _KUBEADM_CONFIG, "kubeadm-config")
+        return _offline.read_text(found["data"]["ClusterConfiguration"], "kubeadm-config's ClusterConfiguration")
+
+    def read(self, host: dict[str, Any], where: str, what: str) -> dict[str, Any]:
+        """An answer of the local API server on a master, else what the kubelet may read."""
         path = self.options.kubeconfig if host["role"] == "master" else KUBELET_CONF
         access = access_of(_offline.read_kubeconfig(path), path)
         api = host.get("api") or {}
@@ -97,7 +109,7 @@ class Upgrade:
         def look() -> Optional[str]:
             server = ApiServer(access, api.get("address") or "", api.get("port") or 0)
             try:
-                found.update(server.get(_KUBEADM_CONFIG))
+                found.update(server.get(where))
             except CareError as error:
                 return error.message
             finally:
@@ -105,8 +117,8 @@ class Upgrade:
             return None
 
         patience = Deadline(min(_API_PATIENCE, self.options.timeout), "timeout")
-        wait_until(look, patience, "Reading the cluster's kubeadm-config", interval=2.0)
-        return _offline.read_text(found["data"]["ClusterConfiguration"], "kubeadm-config's ClusterConfiguration")
+        wait_until(look, patience, f"Reading the cluster's {what}", interval=2.0)
+        return found
 
     # --- images
 
@@ -159,6 +171,13 @@ class Upgrade:
     def cluster_version(self, host: dict[str, Any]) -> Optional[Version]:
         return parse_or_none(self.cluster_configuration(host).get("kubernetesVersion"))
 
+    def addons_left(self, host: dict[str, Any]) -> list[str]:
+        """The reason to run kubeadm once more on a master whose own part is done."""
+        if host["role"] != "master":
+            return []
+        proxy, servers = self.read(host, _KUBE_PROXY, "kube-proxy"), self.read(host, _API_SERVERS, "API servers")
+        return addons_left(proxy.get("items") or [], servers.get("items") or [], self.target)
+
     def kubeadm(self) -> None:
         """``kubeadm upgrade apply`` or ``node``: taken over when it runs already, done once, recorded."""
         options = self.options
@@ -171,7 +190,7 @@ class Upgrade:
         host = self.host()
         if job is None:
             cluster = self.cluster_version(host)
-            reasons = self.why_not_done(host, cluster)
+            reasons = self.why_not_done(host, cluster) or self.addons_left(host)
             self.results.update(reasons=reasons, record=host["record"])
             if not reasons:
                 return
@@ -258,12 +277,21 @@ class Upgrade:
         )
         self.results.update(rc=job.rc, output=job.output, seconds=job.seconds)
 
+        disagrees: list[str] = []
+
         def look() -> Optional[str]:
             seen = {**self.host(), "record": record}
-            return "; ".join(self.why_not_done(seen, self.cluster_version(seen))) or None
+            disagrees[:] = []  # an API that does not answer disagrees with nothing
+            disagrees[:] = self.why_not_done(seen, self.cluster_version(seen))
+            return "; ".join(disagrees) or None
 
         patience = Deadline(min(60.0, self.options.timeout), "timeout")
-        wait_until(look, patience, "kubeadm ended well, and the host agrees with it", interval=2.0)
+        try:
+            wait_until(look, patience, "kubeadm ended well, and the host agrees with it", interval=2.0)
+        except TimedOut:
+            if disagrees:
+                jobs.mark_taken()  # so that the next run does not believe that exit 0 either, and runs kubeadm
+            raise
         _record.save(record, self.directory)
         jobs.mark_taken()
         self.results.update(record=record)
@@ -373,6 +401,24 @@ class Upgrade:
 
     def kubelet_evidence(self) -> dict[str, Any]:
         return {"kubelet": _evidence.kubelet_journal(self.runner, self.began)}
+
+
+def addons_left(proxies: list[dict[str, Any]], servers: list[dict[str, Any]], target: Version) -> list[str]:
+    """kubeadm writes kube-proxy last, when every API server is at the target; before that its age says nothing.
+
+    :param proxies: the DaemonSet, if there is one.
+    :param servers: the API servers' static pods.
+    """
+
+    def version(pod: dict[str, Any], name: str) -> Optional[Version]:
+        return parse_or_none(image_version(str(container_of(pod, name).get("image"))))
+
+    if any(version(server, "kube-apiserver") != target for server in servers):
+        return []
+    seen = [version(proxy["spec"]["template"], "kube-proxy") for proxy in proxies]
+    return [
+        f"kube-proxy is still {one}, though every API server is {target}" for one in seen if one not in (None, target)
+    ]
 
 
 def healthz(where: Optional[tuple[str, int]]) -> Optional[str]:

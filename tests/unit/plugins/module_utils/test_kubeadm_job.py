@@ -61,6 +61,23 @@ def test_a_second_start_forgets_the_first_ones_outcome(tmp_path: pathlib.Path) -
     assert (job.rc, job.output, job.taken) == (0, "second\n", False)
 
 
+def test_a_deaf_systemd_is_no_proof_that_kubeadm_ended(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = [Done([], 1, "", "Failed to connect to bus: Connection refused")]
+    systemd = Systemd(["active"])
+
+    def runner(argv: list[str], **rest: Any) -> Done:
+        if argv[:2] == ["systemctl", "show"] and deaf:
+            return deaf.pop()
+        return systemd(argv, **rest)
+
+    monkeypatch.setattr(Deadline, "sleep", lambda *_args: None)
+    assert Jobs(runner, str(tmp_path)).at_work()
+    monkeypatch.setattr(_kubeadm_job, "_SYSTEMD_PATIENCE", 0)
+    deaf.append(Done([], 1, "", "Failed to connect to bus: Connection refused"))
+    with pytest.raises(CareError, match=r"whether kubeadm still runs.*Failed to connect to bus"):
+        Jobs(runner, str(tmp_path)).look()
+
+
 def test_a_running_unit_is_waited_for(tmp_path: pathlib.Path) -> None:
     jobs = Jobs(Systemd(["active", "deactivating", "inactive"]), str(tmp_path))
     jobs.start("node", "1.35.4", "a", ["true"])

@@ -63,6 +63,7 @@ class OnPaper(Upgrade):
         self.hosts = list(hosts)
         self.cluster = cluster
         self.systemd = Systemd(params.pop("states", ()), params.pop("script", "exit 0"))
+        self.proxy = params.pop("proxy", NEW)
         defaults: dict[str, Any] = {
             "step": "control_plane",
             "version": NEW,
@@ -83,6 +84,15 @@ class OnPaper(Upgrade):
 
     def cluster_version(self, host: dict[str, Any]) -> Optional[Version]:
         return parse_or_none(NEW if self.systemd.started else self.cluster)
+
+    def read(self, host: dict[str, Any], where: str, what: str) -> dict[str, Any]:
+        if "daemonsets" in where:
+            return {"items": [{"spec": {"template": a_pod("kube-proxy", self.proxy)}}]}
+        return {"items": [a_pod("kube-apiserver", host["static_pods"]["kube-apiserver"]["version"])]}
+
+
+def a_pod(name: str, version: str) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": name, "image": f"registry.example.org/{name}:v{version}"}]}}
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +154,40 @@ def test_a_kubeadm_that_failed_unseen_is_run_again(tmp_path: pathlib.Path) -> No
     leave_job(tmp_path, "exit 1")
     upgrade = OnPaper(tmp_path, [a_host(OLD), a_host(NEW)], OLD)
     assert upgrade.run()["rc"] == 0 and upgrade.systemd.started == 1
+
+
+def test_a_kubeadm_whose_work_is_undone_is_run_again_by_the_next_run(tmp_path: pathlib.Path) -> None:
+    """Manifests put back by hand after kubeadm's exit 0: waiting for them would be for ever."""
+    leave_job(tmp_path, "exit 0")
+    stuck = OnPaper(tmp_path, [a_host(OLD)], NEW, timeout=0)
+    with pytest.raises(CareError, match=r"manifest of kube-apiserver says 1\.34\.4"):
+        stuck.run()
+    upgrade = OnPaper(tmp_path, [a_host(OLD), a_host(NEW)], NEW)
+    assert upgrade.run()["rc"] == 0 and upgrade.systemd.started == 1
+
+
+def test_addons_that_kubeadm_left_out_make_it_run_once_more(tmp_path: pathlib.Path) -> None:
+    record = _record.with_step(None, "kubeadm", NEW, "run-1", _record.now(), 1.0)
+    upgrade = OnPaper(tmp_path, [a_host(NEW, record=record)], NEW, proxy=OLD, step="node")
+    results = upgrade.run()
+    assert results["reasons"] == ["kube-proxy is still 1.34.4, though every API server is 1.35.4"]
+    assert results["changed"] and upgrade.systemd.started == 1
+
+
+@pytest.mark.parametrize(
+    ("proxy", "servers", "left"),
+    [
+        (OLD, [NEW, NEW], True),
+        (NEW, [NEW, NEW], False),
+        (OLD, [NEW, OLD], False),  # the last master writes them
+        ("latest", [NEW], False),
+        (None, [NEW], False),  # something else does its work
+    ],
+)
+def test_addons_are_left_only_when_every_master_is_done(proxy: Optional[str], servers: list[str], left: bool) -> None:
+    proxies = [{"spec": {"template": a_pod("kube-proxy", proxy)}}] if proxy else []
+    pods = [a_pod("kube-apiserver", version) for version in servers]
+    assert bool(_kubeadm_upgrade.addons_left(proxies, pods, Version(1, 35, 4))) is left
 
 
 def test_a_kubeadm_of_another_target_stops_the_run(tmp_path: pathlib.Path) -> None:
