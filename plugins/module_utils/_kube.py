@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import socket
 import ssl
 import threading
 import time
@@ -257,9 +258,8 @@ class Api:
                     f"The API server at {self.host} cannot be trusted: {cause.verify_message or cause}. "
                     "Check that the kubeconfig (option kubeconfig, or ca_cert) is the one of this cluster."
                 ) from error
-        import urllib3
-
-        if isinstance(error, urllib3.exceptions.NameResolutionError) and not self._answered:
+        # urllib3 has an error of its own for this only since 2.0.
+        if any(isinstance(cause, socket.gaierror) for cause in _chain(error)) and not self._answered:
             raise CareError(
                 f"The name of the API server {self.host} cannot be resolved here; "
                 "check the server address in the kubeconfig (option kubeconfig or host)."
@@ -426,10 +426,10 @@ def _override(configuration: Any, auth: Mapping[str, Any]) -> None:
 
 
 def _build(api_client: Any, configuration: Any, auth: Mapping[str, Any]) -> Api:
-    import urllib3
+    from urllib3._collections import HTTPHeaderDict  # where urllib3 1.26 and 2 both have it
 
     def headers() -> Any:
-        made = urllib3.HTTPHeaderDict({"User-Agent": FIELD_MANAGER})
+        made = HTTPHeaderDict({"User-Agent": FIELD_MANAGER})
         if configuration.username and configuration.password:
             made["Authorization"] = configuration.get_basic_auth_token()
         # Asked each time: this is where the client refreshes a token that ends.

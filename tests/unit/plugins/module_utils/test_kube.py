@@ -60,6 +60,13 @@ def test_a_server_that_stays_away_is_named_with_the_option(api: _kube.Api, fake:
     assert fake.url in caught.value.message
 
 
+def test_a_name_that_nobody_knows_is_not_waited_for(tmp_path: Any) -> None:
+    api = connected(tmp_path, host="https://nowhere.invalid:6443", api_key="the-token")
+    with pytest.raises(CareError, match="cannot be resolved") as caught:
+        api.get(NODE, Deadline(20, "timeout"))
+    assert not isinstance(caught.value, TimedOut)
+
+
 def test_a_final_no_is_not_repeated(api: _kube.Api, fake: FakeApi) -> None:
     fake.inject("GET", NODE, lambda: status(403, "nodes is forbidden"), times=9)
     with pytest.raises(_kube.Refused, match="nodes is forbidden"):
