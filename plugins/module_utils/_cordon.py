@@ -108,11 +108,12 @@ def set_cordon(api: Api, name: str, owner: Owner, deadline: Deadline) -> tuple[C
     :returns: the cordon as it is now, and whether this call set it.
     :raises CareError: when the API server did not keep it.
     """
-    for _race in range(_RACES):
+    for race in range(_RACES):
         node = api.get(node_path(name), deadline)
         found = read_cordon(node)
         if found.cordoned:
-            return found, False
+            # After a conflict it may be our own patch, whose first answer was lost.
+            return found, race > 0 and found.is_ours(owner.purpose) and found.run == owner.run
         body = _change(node, True, owner.annotation())
         if api.patch(node_path(name), body, deadline) is None:
             continue
@@ -132,11 +133,12 @@ def lift_cordon(api: Api, name: str, purpose: str, force: bool, deadline: Deadli
 
     :returns: the cordon as it is now, and whether this call changed anything.
     """
-    for _race in range(_RACES):
+    for race in range(_RACES):
         node = api.get(node_path(name), deadline)
         found = read_cordon(node)
         if not may_lift(found, purpose, force):
-            return found, False
+            # After a conflict it may be our own patch, whose first answer was lost.
+            return found, race > 0 and not found.cordoned
         if api.patch(node_path(name), _change(node, None, None), deadline) is None:
             continue
         now = read_cordon(api.get(node_path(name), deadline))

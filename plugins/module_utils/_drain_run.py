@@ -156,6 +156,9 @@ def drained(api: Api, options: Options) -> dict[str, Any]:
         results = {**error.results, **drain.result()}
         results["changed"] = bool(results["changed"] or error.results.get("changed"))
         raise CareError(message, **results) from error
+    except Exception:
+        drain.clean_up()  # a defect of ours leaves no node cordoned either
+        raise
     return drain.result()
 
 

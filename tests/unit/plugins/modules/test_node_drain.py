@@ -123,6 +123,33 @@ def test_nothing_is_evicted_when_the_cordon_does_not_stay(api: FakeApi, drain: A
     assert "read back" in result["msg"]
 
 
+@pytest.mark.parametrize("state", ["cordoned", "uncordoned"])
+def test_a_change_whose_answer_was_lost_is_still_ours(api: FakeApi, drain: Any, state: str) -> None:
+    wishes = {"owner": "upgrade", "run_id": "r1"}
+    if state == "uncordoned":
+        drain(state="cordoned", **wishes)
+
+    def take_it() -> str:
+        api.answer("PATCH", "/api/v1/nodes/w1", {}, json.loads(json.dumps(api.bodies[-1])))
+        return "drop"
+
+    api.inject("PATCH", "/nodes/w1", take_it)
+    result = drain(state=state, **wishes)
+    assert result["changed"] and cordoned(api) is (state == "cordoned")
+
+
+def test_a_defect_leaves_no_node_cordoned(api: FakeApi, drain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.add(pod("a"))
+
+    def defect(*_args: Any) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(_drain_run._Drain, "_may_go", defect)
+    with pytest.raises(KeyError):
+        drain(on_failure="restore")
+    assert not cordoned(api) and api.evictions == []
+
+
 @pytest.mark.parametrize(
     ("found", "wishes", "said"),
     [
