@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Callable, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain import read_pod
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm import CONTROL_PLANE
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_drain import movers
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_needs import Needs
@@ -349,7 +350,7 @@ def disk(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
     for name, need in needs.items():
         free = view.host(name).get("disk") or {}
         asked: dict[str, tuple[int, str]] = {}
-        if need.kubeadm != "none" and view.is_master(name):
+        if need.kubeadm != "none" and view.host(name).get("etcd"):  # an external one is not copied
             database = int((view.host(name).get("etcd") or {}).get("db_size") or 0)
             asked["/etc/kubernetes"] = (database + 600 * _MIB, "kubeadm's copy of etcd's data")
         if need.images:
@@ -365,6 +366,29 @@ def disk(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
 
 
 # ------------------------------------------------------------------------------------- what else may hurt
+
+
+def no_kubectl(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
+    """Python's standard library has no YAML; the host's kubectl reads it, offline."""
+    for name, need in needs.items():
+        kubectl = view.host(name).get("kubectl")
+        if kubectl is not None and not kubectl.get("installed") and not need.done:
+            sentence = "kubectl is not installed there, and the upgrade reads the host's files with it: install it."
+            yield Finding(name, "no_kubectl", sentence)
+
+
+def daemon_pods(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
+    """The gate after a node's new kubelet waits for them, whoever broke them and whenever."""
+    pods = [read_pod(found) for found in view.cluster.pods]
+    unready = [pod for pod in pods if pod.of_daemonset and not pod.ready]
+    for name, need in needs.items():
+        sick = [] if need.done else sorted(str(pod) for pod in unready if pod.node == view.node_name(name))
+        if sick:
+            sentence = (
+                f"not Ready there now: {', '.join(sick)}. The run waits for every DaemonSet's pod after the new "
+                "kubelet, and stops at this node if they stay so: mend them first."
+            )
+            yield Finding(name, "daemon_pods", sentence, False)
 
 
 def ignored_all(view: View) -> Iterator[Finding]:
@@ -513,6 +537,8 @@ STATE_RULES: tuple[NeedsRule, ...] = (
     not_ready,
     control_plane_down,
     sick_etcd,
+    daemon_pods,
+    no_kubectl,
     disk,
     traps,
     controller,

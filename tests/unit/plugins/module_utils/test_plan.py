@@ -290,6 +290,7 @@ REFUSED: list[tuple[str, Callable[[World], Any], str, str, list[str]]] = [
     ("sick etcd", change("request.etcd", {"cp1": {"problems": ["member cp2 is not started"]}}), "cp1", "etcd",
      ["member cp2 is not started"]),
     ("little disk", change("hosts.cp1.disk", {"/etc/kubernetes": 90 * MIB}), "cp1", "disk", ["/etc/kubernetes", "90"]),
+    ("no kubectl", change("hosts.w1.kubectl", {"installed": None}), "w1", "no_kubectl", ["install it"]),
     ("manifest gone", drop("hosts.cp1.static_pods.kube-scheduler"), "cp1", "control_plane", ["kube-scheduler"]),
     ("scheduler dead", change("hosts.cp1.static_pods.kube-scheduler.running", False), "cp1", "control_plane",
      ["kube-scheduler", "does not"]),
@@ -647,6 +648,23 @@ def test_warnings(world: Callable[[], World], words: list[str]) -> None:
 
     assert plan["refusals"] == []
     assert any(all(word in warning for word in words) for warning in plan["warnings"]), plan["warnings"]
+
+
+def test_a_daemonset_that_the_run_would_wait_for_in_vain_is_told_before_it_begins() -> None:
+    world = World().pod("kube-system/log-1", "w1", owner="DaemonSet").pod("kube-system/log-2", "w2", owner="DaemonSet")
+    world.pods[0]["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+    plan = world.plan()
+
+    assert plan["refusals"] == []
+    (said,) = [warning for warning in plan["warnings"] if "kube-system/log" in warning]
+    assert said.startswith("w1: not Ready there now: kube-system/log-1.")
+
+
+def test_an_external_etcd_needs_no_room_for_its_copy() -> None:
+    world = World()
+    world.hosts["cp1"].update(etcd=None, disk={"/etc/kubernetes": 90 * MIB})
+
+    assert world.plan()["refusals"] == []
 
 
 def test_sick_etcd_of_an_unfinished_run_is_worked_on() -> None:
