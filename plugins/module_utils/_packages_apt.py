@@ -83,6 +83,11 @@ def private_config(dump: str, settings: dict[str, str]) -> str:
     return "\n".join([*kept, *(f'{name} "{value}";' for name, value in settings.items())]) + "\n"
 
 
+def _format(source: Source) -> str:
+    """The ending by which apt knows how to read the file that an entry comes from."""
+    return ".sources" if source.path.endswith(".sources") else ".list"
+
+
 def archive_pattern(name: str, version: str) -> str:
     """The file name of a package in the cache; apt writes the colon of an epoch as %3a."""
     return f"{glob.escape(name)}_{glob.escape(version.replace(':', '%3a'))}_*.deb"
@@ -233,14 +238,15 @@ class Apt:
 
     def _source_file(self, sources: Sequence[Source], purpose: str) -> str:
         """Our own file with these entries alone; its ending tells apt how to read it."""
-        suffix = ".sources" if sources[0].path.endswith(".sources") else ".list"
-        return os.path.join(self._own("sources"), f"{purpose}{suffix}")
+        return os.path.join(self._own("sources"), f"{purpose}{_format(sources[0])}")
 
     def _config(self, sources: Sequence[Source], settings: dict[str, str]) -> str:
         """Write our source file and a configuration that names it, and return the configuration's path."""
         purpose = "look-aside" if settings else "refresh"
         source_file = self._source_file(sources, purpose)
-        text = "\n".join(source.entry.strip("\n") + "\n" for source in sources)
+        # One file has one format; the same repository in the other format has nothing more to say.
+        alike = [source for source in sources if _format(source) == _format(sources[0])]
+        text = "\n".join(source.entry.strip("\n") + "\n" for source in alike)
         _record.write_private(source_file, text.encode(errors="surrogateescape"))
         ours = {
             "Dir::Etc::main": "/dev/null",

@@ -145,7 +145,7 @@ def switch_entry(path: str, entry: str, uris: Sequence[str], minor: tuple[int, i
                 line = re.sub(r"[^\s=]+/\S+", lambda word: switch_uri(word.group(0), minor), line)
         else:
             for uri in uris:
-                line = re.sub(rf"(?<!\S){re.escape(uri)}(?!\S)", switch_uri(uri, minor), line)
+                line = re.sub(rf"(?<![^\s:]){re.escape(uri)}(?!\S)", switch_uri(uri, minor), line)
         lines.append(line)
     return "".join(lines)
 

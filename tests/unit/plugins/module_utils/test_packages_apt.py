@@ -82,6 +82,13 @@ def test_a_refresh_reads_the_kubernetes_source_alone(tmp_path: pathlib.Path) -> 
     assert "Dir::State" not in pathlib.Path(programs.envs[-1]["APT_CONFIG"]).read_text()
 
 
+def test_a_repository_that_stands_in_both_formats_is_asked_in_one(tmp_path: pathlib.Path) -> None:
+    stanza = "Types: deb\nURIs: http://packages.example.org/v1.35/deb/\nSuites: /\n"
+    apt(Programs(), tmp_path).refresh([SOURCE, SOURCE._replace(path="/etc/apt/k.sources", entry=stanza)])
+    (written,) = (tmp_path / "var/lib/clustercare/apt/sources").iterdir()
+    assert (written.name, written.read_text()) == ("refresh.list", SOURCE.entry)
+
+
 def test_looking_aside_has_a_state_of_its_own_with_the_hosts_proxy_and_no_hooks(tmp_path: pathlib.Path) -> None:
     madison = "   kubeadm | 1.35.4-1.1 | http://packages.example.org/v1.35/deb  Packages\n"
     programs = Programs({"apt-cache madison": (0, madison, "")})

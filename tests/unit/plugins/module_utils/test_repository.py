@@ -48,6 +48,7 @@ enabled=1
 baseurl={HOST}/core:/stable:/v1.30/rpm/
 enabled=0
 """
+NO_SPACES = "Types:deb\nURIs:http://a.example.org/v1.34/deb/\nSuites:/\n"
 TWO_MIRRORS = """Types: deb
 URIs: http://a.example.org/v1.34/deb/
       http://b.example.org/v1.34/deb/
@@ -94,9 +95,18 @@ def switched(path: str, text: str, minor: tuple[int, int] = (1, 35)) -> str:
             ),
         ),
         ("/k.sources", TWO_MIRRORS, TWO_MIRRORS.replace("v1.34", "v1.35")),
+        ("/k.sources", NO_SPACES, NO_SPACES.replace("v1.34", "v1.35")),
         ("/k.repo", REPO, REPO.replace("core:/stable:/v1.34", "core:/stable:/v1.35")),
     ],
-    ids=["key kept", "mirror and comments kept", "no newline at the end", "deb822", "two mirrors", "repo with its key"],
+    ids=[
+        "key kept",
+        "mirror and comments kept",
+        "no newline at the end",
+        "deb822",
+        "two mirrors",
+        "no spaces",
+        "repo with its key",
+    ],
 )
 def test_only_the_minor_in_the_path_changes(path: str, text: str, expected: str) -> None:
     assert text != expected
