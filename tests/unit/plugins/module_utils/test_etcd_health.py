@@ -251,7 +251,7 @@ def test_wait_takes_a_refused_connection_as_not_yet(monkeypatch: pytest.MonkeyPa
     with fakes.gateway(replies()) as up, fakes.gateway({}) as down:
         urls = {"up": up, "down": down}
 
-        def discover(wanted: object) -> Etcd:
+        def discover(wanted: Access) -> Etcd:
             return found(urls[next(answers)])(wanted)
 
         monkeypatch.setattr(watch, "discover", discover)

@@ -392,11 +392,12 @@ def test_a_replacement_counts_only_once_its_service_knows_it(api: FakeApi, drain
     asked_early: list[str] = []
 
     def publish() -> None:
-        asked_early.extend(api.evictions)
         new = [uid for uid in api.pods if uid not in uids]
-        slice_["endpoints"].extend({"targetRef": {"uid": uid}, "conditions": {"ready": True}} for uid in new)
+        if new and not asked_early:
+            asked_early.extend(api.evictions)
+            slice_["endpoints"].extend({"targetRef": {"uid": uid}, "conditions": {"ready": True}} for uid in new)
 
-    api.inject("GET", "/endpointslices", publish, after=3)
+    api.inject("GET", "/endpointslices", publish, times=1000, after=3)
     result = drain()
     assert result["counts"] == {"evicted": 2} and asked_early == ["dns-2"]
 
