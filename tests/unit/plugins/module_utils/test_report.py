@@ -8,9 +8,7 @@ import json
 from typing import Any, Optional
 
 import pytest
-from ansible.errors import AnsibleFilterError
 
-from ansible_collections.clustercare.kubeadm.plugins.filter.report_query import report_query
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._report import build, markdown, phases_of, summary
 
 SNAPSHOT = {"path": "/runs/r1/cp1.db", "size": 5_242_880, "sha256": "ab" * 32, "revision": 4711, "members": 1}
@@ -161,26 +159,3 @@ def test_summary_of_a_master_whose_kubelet_was_not_reached() -> None:
 
     assert lines[0] == "Failed: 0 of 3 nodes at 1.35.4."
     assert lines[1].startswith("  cp1  1.34.4 (control plane 1.34.4 -> 1.35.4)  failed, 171 s")
-
-
-def test_figures() -> None:
-    figures = {
-        "outcome": "outcome",
-        "upgraded": "length(nodes[?outcome == 'upgraded'])",
-        "slowest": "max_by(nodes, &seconds).name",
-        "sha256": "snapshot.sha256",
-        "nothing": "no.such.thing",
-    }
-
-    assert report_query(whole(), figures) == {
-        "outcome": "upgraded",
-        "upgraded": 3,
-        "slowest": "cp1",
-        "sha256": "ab" * 32,
-        "nothing": None,
-    }
-
-
-def test_a_wrong_expression_is_named() -> None:
-    with pytest.raises(AnsibleFilterError, match=r"slowest.*nodes\["):
-        report_query(whole(), {"slowest": "nodes["})
