@@ -22,6 +22,8 @@ PHASES = (
     "kubelet",
     "node_gate",
     "uncordon",
+    "etcd_gate_after_kubelet",
+    "control_plane_gate_after_kubelet",
 )
 
 
