@@ -22,7 +22,7 @@ def _root() -> None:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """A lab that the test module fills and that is gone afterwards."""
-    lab = Lab("test")
+    """A lab that the test module fills and that is gone afterwards; $LAB_NAME keeps two checkouts apart."""
+    lab = Lab(os.environ.get("LAB_NAME", "test"))
     yield lab
     lab.run("down")

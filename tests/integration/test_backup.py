@@ -29,7 +29,7 @@ def test_brings_a_big_database_to_the_controller(lab: Lab, tmp_path: Path) -> No
 
     with (
         memory_watched(lambda pid: f"etcd_backup_dir={target}" in command_of(pid)) as controller,
-        memory_watched(lambda pid: machine_of(pid) == "test/cp1" and "python3" in command_of(pid)) as host,
+        memory_watched(lambda pid: machine_of(pid) == f"{lab.name}/cp1" and "python3" in command_of(pid)) as host,
     ):
         played = play("backup-etcd.yml", Path(status["inventory"]), "-e", f"etcd_backup_dir={target}")
 

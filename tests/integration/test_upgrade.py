@@ -41,9 +41,9 @@ def scene(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def other() -> Iterator[Lab]:
+def other(lab: Lab) -> Iterator[Lab]:
     """A second cluster whose master has the same name."""
-    other = Lab("other")
+    other = Lab(f"{lab.name}-other")
     other.up(masters=1, workers=0)
     yield other
     other.run("down")
