@@ -19,7 +19,7 @@ display = Display()
 
 
 class ActionModule(ActionBase):
-    """Runs the module of the task's own name (see plugin_routing in meta/runtime.yml)."""
+    """Runs the module of the task's own name: links give this plugin to the others, see beside it."""
 
     _supports_check_mode = True
     _supports_async = False
