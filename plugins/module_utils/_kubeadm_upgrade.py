@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _etcd_maintenance,
     _evidence,
     _images,
     _kubeadm,
@@ -25,6 +26,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Recorder, environment
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
     KUBELET_CONF,
     Gatherer,
@@ -42,6 +44,7 @@ _API_SERVERS = "/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dku
 _SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 _API_PATIENCE = 300.0  # a local API server is away for about 40 s after its etcd was restarted
 _KUBELET_PATIENCE = 180.0
+_LEADER_PATIENCE = 30.0
 _ROLLBACK_PATIENCE = 120.0  # an API server whose etcd was put back takes about 40 s
 _CRASH_LOOP = 3
 _SETTLING = 20.0  # the first look of a new kubelet at its static pods took 4 to 15 s on a busy machine
@@ -250,6 +253,7 @@ class Upgrade:
         options = self.options
         if host["role"] == "master":
             self.results["backup"] = _evidence.archive(options.run_id, self.directory)
+            self.results["leader_moved"] = self.lead_elsewhere()
         before = _evidence.manifests()
         self.open(host, "kubeadm")
         self.results["attempts"] = []
@@ -266,6 +270,11 @@ class Upgrade:
             if attempt == options.retries:
                 raise CareError(self.failure(job, host, evidence))
         raise AssertionError("no attempt was made")
+
+    def lead_elsewhere(self) -> Optional[dict[str, str]]:
+        """This master's etcd is restarted next: as a follower's, that costs nobody an election."""
+        patience = Deadline(min(_LEADER_PATIENCE, self.deadline.left), "timeout")
+        return _etcd_maintenance.move_leader_away(Access("", None, None, None), patience)
 
     def await_rollback(self) -> list[str]:
         """Give the static pods of a kubeadm that failed time to run again; what does not, in words."""
@@ -340,6 +349,8 @@ class Upgrade:
         if self.options.check_mode:
             return
         self.open(host, "kubelet")
+        if host["role"] == "master":  # a kubelet of another minor makes etcd's pod anew
+            self.results["leader_moved"] = self.lead_elsewhere()
         self.began = began = time.time()
         for argv in (["systemctl", "daemon-reload"], ["systemctl", "restart", "kubelet.service"]):
             done = self.runner(argv, timeout=120)

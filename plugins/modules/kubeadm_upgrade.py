@@ -162,8 +162,10 @@ backup:
   type: str
   sample: /var/lib/clustercare/backups/20261122T031500Z-kubernetes.tar.gz
 leader_moved:
-  description: The members from which and to which etcd's leadership was moved before kubeadm was run.
-  returned: when this master's etcd was the leader of several
+  description:
+    - The members from which and to which etcd's leadership was moved before this master was touched; V(null) when its
+      member was not the leader, or is the only one.
+  returned: when kubeadm was run or the kubelet was restarted on a master
   type: dict
   sample: {from: cp1, to: cp2}
 record:

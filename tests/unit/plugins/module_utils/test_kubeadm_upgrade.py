@@ -85,6 +85,9 @@ class OnPaper(Upgrade):
     def cluster_version(self, host: dict[str, Any]) -> Optional[Version]:
         return parse_or_none(NEW if self.systemd.started else self.cluster)
 
+    def lead_elsewhere(self) -> Optional[dict[str, str]]:
+        return {"from": "cp1", "to": "cp2"}
+
     def read(self, host: dict[str, Any], where: str, what: str) -> dict[str, Any]:
         if "daemonsets" in where:
             return {"items": [{"spec": {"template": a_pod("kube-proxy", self.proxy)}}]}
@@ -116,6 +119,7 @@ def test_kubeadm_is_run_once_and_recorded(tmp_path: pathlib.Path) -> None:
     upgrade = OnPaper(tmp_path, [a_host(OLD), a_host(NEW)], OLD)
     results = upgrade.run()
     assert results["changed"] and results["rc"] == 0 and upgrade.systemd.started == 1
+    assert results["leader_moved"] == {"from": "cp1", "to": "cp2"}
     assert results["command"] == ["kubeadm", "upgrade", "apply", "v1.35.4", "--yes"]
     assert results["backup"] == str(tmp_path / "backups" / "run-2-kubernetes.tar.gz")
     record = _record.load(str(tmp_path))
