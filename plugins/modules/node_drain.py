@@ -24,6 +24,7 @@ author: [clustercare.kubeadm authors (@clustercare)]
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
   - clustercare.kubeadm.attributes
+  - clustercare.kubeadm.cluster_lock
 attributes:
   check_mode:
     support: full
@@ -238,7 +239,9 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon_run im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_options import read_options
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_run import drained
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import auth_argument_spec, connect
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import renew
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 STATES = {"drained": drained, "cordoned": cordoned, "uncordoned": uncordoned}
 STRINGS = {"type": "list", "elements": "str"}
@@ -254,7 +257,9 @@ RULE = {
 def drain(module: AnsibleModule) -> dict[str, Any]:
     """One call does the whole step."""
     options = read_options(module.params, module.check_mode)
-    return STATES[module.params["state"]](connect(module, options.max_concurrent), options)
+    api = connect(module, options.max_concurrent)
+    renew(api, module.params["lock_run"], Deadline(options.timeout, "timeout"), options.check)
+    return STATES[module.params["state"]](api, options)
 
 
 def main() -> None:
@@ -268,6 +273,7 @@ def main() -> None:
             "state": {"type": "str", "choices": list(STATES), "default": "drained"},
             "owner": {"type": "str", "default": "node_drain"},
             "run_id": {"type": "str"},
+            "lock_run": {"type": "str"},
             "cordon_reason": {"type": "str"},
             "timeout": {"type": "float", "default": 600},
             "grace_period": {"type": "int"},
