@@ -158,6 +158,10 @@ class Gateway:
         key = base64.b64encode(b"health").decode()
         self.call("/v3/kv/range", {"key": key, "keys_only": True, "limit": "1"})
 
+    def hash_at(self, revision: int) -> dict[str, Any]:
+        """This member's hash of all data up to ``revision``; it reads its whole database for it (etcd 3.5.10)."""
+        return self.call("/v3/maintenance/hashkv", {"revision": str(revision)})
+
     def move_leader(self, target_id: str, timeout: Optional[float] = None) -> None:
         """Make member ``target_id`` (decimal) the leader; only the leader itself does this.
 

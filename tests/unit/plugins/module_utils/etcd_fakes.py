@@ -167,6 +167,7 @@ class Cluster:
         ]
         self.leader = "1"
         self.said: dict[str, dict[str, Any]] = {member["ID"]: {} for member in self.members}
+        self.hashes: dict[str, dict[str, Any]] = {member["ID"]: {} for member in self.members}
         self.writes: list[tuple[str, str, dict[str, Any]]] = []
         # Replies that a test puts in front of the ordinary ones, by (member's id, last part of the path).
         self.instead: dict[tuple[str, str], Reply] = {}
@@ -198,6 +199,9 @@ class Cluster:
             return 200, json.dumps({"members": self.members}).encode()
         if path == "/v3/kv/range":
             return 200, b"{}"
+        if path == "/v3/maintenance/hashkv":
+            said = {"hash": 4711, "compact_revision": "100", "hash_revision": body["revision"], **self.hashes[own]}
+            return 200, json.dumps(said).encode()
         return self.write(own, name, body)
 
     def write(self, own: str, name: str, body: dict[str, Any]) -> tuple[int, bytes]:
