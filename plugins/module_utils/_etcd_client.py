@@ -169,6 +169,14 @@ class Gateway:
         """
         self.call("/v3/maintenance/transfer-leadership", {"targetID": str(target_id)}, timeout)
 
+    def defragment(self, timeout: float) -> None:
+        """Write this member's database anew without its holes; the member answers nothing meanwhile."""
+        self.call("/v3/maintenance/defragment", timeout=timeout)
+
+    def disarm(self, member_id: str, alarm: str) -> None:
+        """Take back one alarm of one member (decimal id), for the whole cluster."""
+        self.call("/v3/maintenance/alarm", {"action": "DEACTIVATE", "memberID": member_id, "alarm": alarm})
+
     def snapshot(self) -> Iterator[bytes]:
         """The blobs of a snapshot: the database, then its SHA-256 as the last 32 bytes.
 

@@ -115,6 +115,16 @@ def alarms_of(status: dict[str, Any]) -> list[dict[str, str]]:
     return found
 
 
+def without_alarm(seen: Seen, kind: str) -> Seen:
+    """What was seen as if no alarm of this kind had been raised."""
+
+    def quiet(answer: Answer) -> Answer:
+        errors = [one for one in answer.status.get("errors") or [] if kind not in one or not _ALARM.search(one)]
+        return answer._replace(status={**answer.status, "errors": errors})
+
+    return seen._replace(local=quiet(seen.local), answers={one: quiet(found) for one, found in seen.answers.items()})
+
+
 def quorum(voters: int, healthy: int) -> dict[str, int]:
     """``tolerates`` is how many more members may fail before the cluster stops; negative when it has stopped."""
     needed = voters // 2 + 1
@@ -141,6 +151,7 @@ def _member(raw: dict[str, Any], answer: Answer, own: bool) -> dict[str, Any]:
         "version": status.get("version"),
         "db_size": number(status, "dbSize"),
         "db_size_in_use": number(status, "dbSizeInUse"),
+        "db_size_quota": number(status, "dbSizeQuota"),
         "raft_term": number(status, "raftTerm"),
         "raft_index": number(status, "raftIndex"),
         "raft_applied_index": number(status, "raftAppliedIndex"),

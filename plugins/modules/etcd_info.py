@@ -175,6 +175,10 @@ etcd:
           description: Bytes of it that are in use.
           type: int
           sample: 2486272
+        db_size_quota:
+          description: Bytes it may grow to; 0 when etcd does not say (before 3.6, or when the default is not changed).
+          type: int
+          sample: 0
         raft_term:
           description: The election it takes part in.
           type: int

@@ -210,6 +210,11 @@ class Cluster:
             if self.leader != own:
                 return 400, b'{"error":"etcdserver: not leader","code":9,"message":"etcdserver: not leader"}'
             self.leader = body["targetID"]
+        if name == "defragment":
+            self.said[own]["dbSize"] = self.status(own)["dbSizeInUse"]
+        if name == "alarm":
+            for said in self.said.values():
+                said["errors"] = [one for one in said.get("errors", []) if body["memberID"] not in one]
         return 200, b"{}"
 
 
