@@ -63,7 +63,7 @@ def explain(endpoint: str, status: int, body: bytes) -> str:
             "serve as a client certificate, as etcd's JSON gateway needs it to: issue it again with the usages "
             "serverAuth and clientAuth, as kubeadm does."
         )
-    if status == 404:
+    if status == 404 and not said:
         return (
             f"etcd at {endpoint} does not know this call (HTTP 404): its JSON gateway is switched off "
             "(--enable-grpc-gateway=false, or a configuration file of etcd 3.4) or listens elsewhere "
@@ -168,6 +168,16 @@ class Gateway:
         etcd answers when the leadership has moved, or gives up after about ten seconds.
         """
         self.call("/v3/maintenance/transfer-leadership", {"targetID": str(target_id)}, timeout)
+
+    def add_learner(self, peer_url: str) -> None:
+        self.call("/v3/cluster/member/add", {"peerURLs": [peer_url], "isLearner": True})
+
+    def promote(self, member_id: str) -> None:
+        """Give a learner (decimal id) its vote; etcd refuses while it is not in sync."""
+        self.call("/v3/cluster/member/promote", {"ID": member_id})
+
+    def remove_member(self, member_id: str) -> None:
+        self.call("/v3/cluster/member/remove", {"ID": member_id})
 
     def defragment(self, timeout: float) -> None:
         """Write this member's database anew without its holes; the member answers nothing meanwhile."""

@@ -210,6 +210,16 @@ class Cluster:
             if self.leader != own:
                 return 400, b'{"error":"etcdserver: not leader","code":9,"message":"etcdserver: not leader"}'
             self.leader = body["targetID"]
+        if name == "add":
+            if any(body["peerURLs"] == one["peerURLs"] for one in self.members):
+                return 400, b'{"code":9,"message":"etcdserver: Peer URLs already exists"}'
+            self.members.append({"ID": "99", "peerURLs": body["peerURLs"], "isLearner": body["isLearner"]})
+        if name == "promote":
+            del next(one for one in self.members if one["ID"] == body["ID"])["isLearner"]
+        if name == "remove":
+            if all(one["ID"] != body["ID"] for one in self.members):
+                return 404, b'{"code":5,"message":"etcdserver: member not found"}'
+            self.members = [one for one in self.members if one["ID"] != body["ID"]]
         if name == "defragment":
             self.said[own]["dbSize"] = self.status(own)["dbSizeInUse"]
         if name == "alarm":
