@@ -104,8 +104,9 @@ def choose_seat(wanted: Wanted, name: Optional[str], peer_url: Optional[str]) ->
         )
     if len(members) > 1 and not wanted.token:
         raise CareError(
-            "Several members are restored together, so all of them need the same new token (option initial_cluster_token), "
-            "another one at each restore: else members of different restores could take each other for theirs."
+            "Several members are restored together, so all of them need the same token (option "
+            "initial_cluster_token), another one at each restore: else members of different restores could take each "
+            "other for theirs."
         )
     return Seat(name, peer_url, cluster, wanted.token)
 

@@ -19,6 +19,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._command impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import WholeFile
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils import etcd_fakes as fakes
 
 NOBODY = Access("", None, None, None)
@@ -313,7 +314,7 @@ def test_what_dead_runs_left_is_cleaned_up_and_what_others_write_is_not(save: An
     backups.mkdir(mode=0o700)
     for name in ("etcd-cp1-1.db.part", "etcd-cp1-1.db.part.etcdctl.part", "etcd-cp1-2.db.part.etcdctl", "other.part"):
         (backups / name).write_bytes(b"x")
-    with saving.WholeFile(str(backups / "etcd-cp1-3.db")):
+    with WholeFile(str(backups / "etcd-cp1-3.db")):
         (backups / "etcd-cp1-3.db.part.etcdctl").write_bytes(b"x")
         save(replies(GOOD_STREAM))
         assert left(tmp_path) == [
