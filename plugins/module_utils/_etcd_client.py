@@ -57,7 +57,9 @@ def explain(endpoint: str, status: int, body: bytes) -> str:
     inner = said.get("error")
     words = said.get("message") or (inner.get("message") if isinstance(inner, dict) else inner)
     words = str(words or body[:200].decode("utf-8", "replace").strip() or "no reason given")
-    if "bad certificate" in words or "certificate specifies an incompatible key usage" in words:
+    # The connection to itself is cut off before etcd hears why in about every second call.
+    cut_off = status == 503 and "write: broken pipe" in words
+    if cut_off or "bad certificate" in words or "certificate specifies an incompatible key usage" in words:
         return (
             f"etcd at {endpoint} cannot speak to itself (HTTP {status}: {words}). Its server certificate may not "
             "serve as a client certificate, as etcd's JSON gateway needs it to: issue it again with the usages "
