@@ -50,7 +50,12 @@ class Hosts:
                 *(["--check"] if check else []),
             ],
             cwd=PROJECT,
-            env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_TIMEOUT": "60",
+            },
             text=True,
             capture_output=True,
             stdin=subprocess.DEVNULL,
@@ -59,6 +64,7 @@ class Hosts:
         found = re.search(r"=> (\{.*\})", done.stdout, re.DOTALL)
         assert found, done.stdout + done.stderr
         result: dict[str, Any] = json.loads(found[1])
+        assert not result.get("unreachable"), result["msg"]
         return result
 
     def good(self, host: str, name: str, /, check: bool = False, **options: Any) -> dict[str, Any]:
@@ -82,7 +88,7 @@ class Hosts:
 
 @pytest.fixture(scope="module")
 def hosts(lab: Lab) -> Hosts:
-    lab.up(masters=3, workers=0)
+    if not os.environ.get("KEEP"): lab.up(masters=3, workers=0)
     hosts = Hosts(lab)
     hosts.good("cp1", "etcd_info", wait=True, timeout=120)
     return hosts
