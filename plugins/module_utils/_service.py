@@ -148,6 +148,7 @@ class Host:
         self.logs = logs
         self._manifests_dir = manifests_dir
         self._kubelet_config: Optional[dict[str, Any]] = None
+        self._read: dict[tuple[str, int, int], dict[str, Any]] = {}
 
     # --- processes
 
@@ -264,7 +265,13 @@ class Host:
         return os.path.join(self.directory, "services", name)
 
     def pods(self, paths: list[str]) -> dict[str, dict[str, Any]]:
-        """Manifests by path; what nothing can read has an empty object."""
+        """Manifests by path, each read once while it stays as it is; what nothing can read has an empty object."""
+        keys = {path: _identity(path) for path in paths}
+        unread = [path for path in paths if keys[path] not in self._read]
+        self._read.update({keys[path]: pod for path, pod in self._pods(unread).items()})
+        return {path: self._read[keys[path]] for path in paths}
+
+    def _pods(self, paths: list[str]) -> dict[str, dict[str, Any]]:
         if not paths:
             return {}
         try:
@@ -272,9 +279,10 @@ class Host:
             if len(found) == len(paths):
                 return dict(zip(paths, found))
         except (CareError, ValueError):
-            if len(paths) == 1:
-                return {paths[0]: {}}
-        return {path: pod for each in paths for path, pod in self.pods([each]).items()}
+            pass  # one that is broken hides the others
+        if len(paths) == 1:
+            return {paths[0]: {}}
+        return {path: pod for each in paths for path, pod in self._pods([each]).items()}
 
     # --- all together
 
@@ -310,6 +318,14 @@ class Host:
             pod=pods[0],
             where=self.manifests_dir() if name in COMPONENTS else "",
         )
+
+
+def _identity(path: str) -> tuple[str, int, int]:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return path, 0, 0
+    return path, about.st_ino, about.st_mtime_ns
 
 
 def _text(path: str) -> str:

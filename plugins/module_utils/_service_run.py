@@ -176,8 +176,10 @@ class Care:
     def planned(self, name: str) -> dict[str, Any]:
         """What check mode says: the component as it would be."""
         row = self.shown(name)
-        if self.changed:
-            row["state"] = "stopped" if self.options.state == "stopped" else "started"
+        if self.options.state == "stopped":
+            row.update(state="stopped", pid=None, started=None)
+        elif self.changed:
+            row["state"] = "started"
         return row
 
     # --- before anything is done

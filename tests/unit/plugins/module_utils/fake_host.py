@@ -99,7 +99,7 @@ class FakeHost:
             pod = json.loads(path.read_text())
             wanted[pod["metadata"]["name"]] = pod["spec"]["containers"][0]["command"]
         for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"):
-            pids = self.pids(name)
+            pids = [process.pid for process in self.host.processes(name) if self.host.home(process).pod]
             if pids and name not in wanted and name not in self.deaf:
                 self.end(pids[0])
             elif name in wanted and not pids:
