@@ -111,10 +111,8 @@ def test_two_drains_of_one_node_do_not_work_at_the_same_time(api: FakeApi, drain
         seen.append(len(api.evictions))
         other.release()
 
-    timer = threading.Timer(0.6, end)
-    timer.start()
+    api.inject("PATCH", "/nodes/w1", threading.Timer(0.6, end).start)
     result = drain()
-    timer.join()
     assert not result.get("failed") and seen == [0] and api.evictions == ["a"]
     (lock,) = (tmp_path / ".ansible" / "clustercare" / "drain").iterdir()
     assert stat.S_IMODE(lock.parent.stat().st_mode) == 0o700 and stat.S_IMODE(lock.stat().st_mode) == 0o600
@@ -301,8 +299,8 @@ def test_a_neighbour_that_let_its_replica_go_unseen_is_noticed(api: FakeApi, dra
     for item in (mine, theirs):
         api.add(item)
     mark(api, "other", owner="maintenance", name="w2")
-    # It had judged before it could see our cordon, and its eviction arrives just now.
-    api.inject("GET", "/pods", lambda: api._let_go(theirs) and None, after=3)
+    # It had judged before it could see our cordon, and its eviction arrives a moment after we judged.
+    api.inject("GET", "/namespaces/shop/pods", threading.Timer(0.1, api._let_go, [theirs]).start)
     seen = watch_ready(api)
     result = drain()
     assert not result.get("failed") and "mine" in api.evictions
