@@ -102,8 +102,7 @@ class Budgets:
             self._by_namespace[namespace] = {key: budget for key, budget in known.items() if key in busy}
             found = self.api.list(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets", deadline)
             self._take(b for b in found if f"{namespace}/{b['metadata']['name']}" not in busy)
-        if namespaces:
-            self._last_look = time.monotonic()
+        self._last_look = time.monotonic()
 
     def _wants_news(self, record: Record, busy: Collection[Optional[str]]) -> bool:
         if record.state != WAITING:

@@ -324,9 +324,12 @@ class NodeDrain:
             raise CareError(f"Draining {self.name} stopped, the API server refuses for good: {said}")
         if self.deadline.passed:
             self.timed_out = True
-            left = f"{len(self.pods.left)} of {len(self.pods.records)} pods remain: {self.left_in_words()}"
-            if not self.pods.left:
+            if self.pods.left:
+                left = f"{len(self.pods.left)} of {len(self.pods.records)} pods remain: {self.left_in_words()}"
+            elif self.attached:
                 left = f"its pods are gone, but volumes are still attached: {', '.join(self.attached)}"
+            else:
+                left = "its pods are gone, but there was no time for the look that proves it"
             raise CareError(f"Draining {self.name} stopped after {self.options.timeout:g} s (option timeout): {left}")
 
     def done(self) -> None:
