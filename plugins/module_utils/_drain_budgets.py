@@ -66,8 +66,10 @@ class Budgets:
         self._room[budget.key] -= 1
 
     def refused(self, key: Optional[str]) -> None:
-        """The server sees no room."""
-        if key is not None:
+        """The server sees no room; a budget that we do not know was made meanwhile and is looked for at once."""
+        if key is None:
+            self._last_look = 0.0
+        else:
             self._room[key] = 0
 
     def accepted(self, key: Optional[str], now: float) -> None:
