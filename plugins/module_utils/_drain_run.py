@@ -113,7 +113,7 @@ class _Run:
         cordoned = 0
         try:
             for drain in self.drains:
-                drain.cordon(deadline)
+                drain.close(deadline)
                 cordoned += 1
         except CareError as error:
             self.drains[cordoned].fail(error)
