@@ -48,7 +48,7 @@ def drained(api: Api, options: Options) -> dict[str, Any]:
     """
     run = _Run(api, options)
     error = ""
-    with interruptible():
+    with interruptible() as only_end:
         try:
             run.work()
         except CareError as refusal:
@@ -58,6 +58,7 @@ def drained(api: Api, options: Options) -> dict[str, Any]:
         except Interrupted as signal:
             error = f"The drain was interrupted ({signal})"
         finally:
+            only_end()
             run.end()  # after a defect of ours too: no node is left as it should not be
     results = result(run.drains, options, api)
     if error or any(drain.error for drain in run.drains):
