@@ -17,7 +17,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_cluster
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_cordon import NodeCordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_pods import NodePods
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import FAILED, WAITING, Record, why_all
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Refused
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._node_lock import NodeLock
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._volumes import still_attached
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
@@ -272,6 +273,8 @@ class NodeDrain:
     def fail(self, error: CareError) -> None:
         """It ends early."""
         self.outcome, self.error = "failed", error.message
+        if isinstance(error, (Refused, TimedOut)) and self.pods.left:
+            self.error = f"{error.message.rstrip('.')}; left on {self.name}: {self.left_in_words()}"
         self.timed_out = self.timed_out or bool(error.results.get("timed_out"))
 
     def end(self) -> None:

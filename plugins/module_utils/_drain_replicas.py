@@ -10,17 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import places
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import read_cordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import WAITING, Record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, read_pod
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._replicas import (
     Ready,
+    alone,
     replicated,
     selector_for,
     serving,
     sort_ready,
-    why_not_waited_for,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
@@ -32,6 +33,7 @@ _PROXY_LAG = 2.0
 _SETTLE = 3.0
 _JUDGED_FOR = 1.0
 _NAMESPACES_ONE_BY_ONE = 10
+_SCALED = {"ReplicaSet": "replicasets", "StatefulSet": "statefulsets"}
 
 
 @dataclass
@@ -91,9 +93,11 @@ class LastReplicas:
             last = ready.last
             if last is None:
                 continue
-            held, vain = by_uid[last.uid], why_not_waited_for(last, ready, nodes, self.nodes | emptied)
-            if vain:
-                self._risk(held, vain)
+            held = by_uid[last.uid]
+            if self._single(last, [*everywhere, *(r.pod for r in records)], bool(emptied), deadline):
+                self._risk(held, f"the only replica of {last.controller}")
+            elif not places(last, nodes, self.nodes | emptied):
+                self._risk(held, f"the last Ready replica of {last.controller}, and no other node can take one")
             elif self.patience <= 0:
                 self._risk(held, f"the last Ready replica of {last.controller}")
             else:
@@ -140,6 +144,17 @@ class LastReplicas:
         self.warnings.append(f"{pod} was evicted as {hold.record.risks[-1]}.")
         hold.record.judged = float("inf")  # once is enough
         return True
+
+    def _single(self, last: Pod, pods: Iterable[Pod], neighbours: bool, deadline: Deadline) -> bool:
+        """Whether its controller wants no other pod; asked only where a neighbour may just have let the other go."""
+        if not alone(last, pods):
+            return False
+        kind = _SCALED.get(last.controller.kind) if last.controller and neighbours else None
+        if kind is None or last.controller is None:
+            return True
+        path = f"/apis/apps/v1/namespaces/{last.namespace}/{kind}/{last.controller.name}"
+        answer = self.api.call("get", path, deadline, allow=(403, 404))
+        return int((answer.body.get("spec") or {}).get("replicas") or 1) <= 1
 
     def _neighbours(self, deadline: Deadline) -> tuple[list[dict[str, Any]], frozenset[str]]:
         """All nodes, and those that another drain of this collection empties."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import Budget
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import without_place
@@ -227,7 +227,7 @@ class _Run:
         now = time.monotonic()
         if outcome.kind == ACCEPTED:
             record.accepted(now)
-            self.cluster.budgets.accepted(record.budget, now)
+            self.cluster.budgets.accepted(None if record.by_delete else record.budget, now)
             return
         record.state = WAITING
         record.not_before = now + outcome.pause
@@ -256,7 +256,7 @@ class _Run:
         due.extend(record.not_before - now for record in waiting if record.not_before > now)
         if any(record.blocked_since is not None for record in waiting):
             due.append(self.cluster.budgets.due_in(now))
-        replicas: Optional[float] = self.cluster.replicas.due_in(now)
+        replicas = self.cluster.replicas.due_in(now)
         if replicas is not None:
             due.append(replicas)
         return max(_SHORTEST_NAP, min(due))
