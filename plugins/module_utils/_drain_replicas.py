@@ -29,8 +29,9 @@ _LOOK_EVERY = 1.0
 # From an endpoint in its slice to every node's kube-proxy sending requests there.
 _PROXY_LAG = 2.0
 # A neighbour whose drain began at the same moment may have decided before it could see ours; after this time
-# what it let go is seen to be leaving.
-_SETTLE = 3.0
+# what it let go is seen to be leaving. Whoever has the oldest replica yields last, so never both do; it yields at all
+# because the neighbour may only be cordoned, or have nobody to let go.
+_SETTLE, _SETTLE_AS_OLDEST = 3.0, 10.0
 _JUDGED_FOR = 1.0
 _NAMESPACES_ONE_BY_ONE = 10
 _SCALED = {"ReplicaSet": "replicasets", "StatefulSet": "statefulsets"}
@@ -41,7 +42,7 @@ class _Hold:
     record: Record
     since: float
     served_since: Optional[float] = None
-    kept_elsewhere_since: Optional[float] = None
+    neighbour_since: Optional[float] = None
 
 
 class LastReplicas:
@@ -130,10 +131,10 @@ class LastReplicas:
             hold.served_since = hold.served_since or now
             return now - hold.served_since >= _PROXY_LAG
         hold.served_since = None
-        if ready.neighbour_keeps(pod):
-            hold.kept_elsewhere_since = hold.kept_elsewhere_since or now
-            return now - hold.kept_elsewhere_since >= _SETTLE
-        hold.kept_elsewhere_since = None
+        hold.neighbour_since = (hold.neighbour_since or now) if ready.neighbours else None
+        settled = _SETTLE if ready.neighbour_keeps(pod) else _SETTLE_AS_OLDEST
+        if hold.neighbour_since is not None and now - hold.neighbour_since >= settled:
+            return True
         if now - hold.since < self.patience:
             return False
         self._risk(
