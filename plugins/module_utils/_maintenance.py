@@ -18,7 +18,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._command impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 
 _RECORD = "maintenance.json"
-STEPS = ("begun", "drained", "worked", "finished")
+STEPS = ("begun", "drained", "worked", "returned", "finished")
 
 
 # --- the record -------------------------------------------------------------------------------------------------

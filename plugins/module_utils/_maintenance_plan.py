@@ -112,13 +112,15 @@ def _host(view: View, host: str, maintenance: str) -> Json:
     reboot = looked.get("reboot") or {}
     rebooted = ours and bool(reboot.get("done"))
     finished = "finished" in steps
+    # Given back already: only what has to become true afterwards is left.
+    returned = "returned" in steps and not cordon.is_ours(PURPOSE)
     why = []
-    if not finished:
+    if not finished and not returned:
         if wish.get("tasks") and "worked" not in steps:
             why.append(f"tasks: {', '.join(str(name).rsplit('/', 1)[-1] for name in wish['tasks'])}")
         upgradable = (view.packages.get(host) or {}).get("packages") or []
         if upgradable:
-            why.append(f"{len(upgradable)} packages to upgrade")
+            why.append(f"{len(upgradable)} package{'s' if len(upgradable) > 1 else ''} to upgrade")
         if wish.get("reboot") == "always" and not rebooted:
             why.append("reboot")
         elif wish.get("reboot") == "if_needed" and reboot.get("needed") and not rebooted:
@@ -126,7 +128,7 @@ def _host(view: View, host: str, maintenance: str) -> Json:
     # What a run left in the middle is finished, even if nothing but giving it back is left to do.
     unfinished = cordon.is_ours(PURPOSE) or (not finished and bool(set(steps) - {"begun"}))
     if unfinished and not why:
-        why.append("give it back")
+        why.append("wait for its hooks" if returned else "give it back")
     return {
         "node": view.node_name(host),
         "role": "master" if host in view.request.masters else "worker",
@@ -135,6 +137,7 @@ def _host(view: View, host: str, maintenance: str) -> Json:
         "unfinished": unfinished,
         "finished": finished,
         "worked": "worked" in steps,
+        "returned": returned,
         "rebooted": rebooted,
         "cordon": cordon.data(),
         "kept_cordon": str(cordon) if cordon.cordoned and not cordon.is_ours(PURPOSE) else None,

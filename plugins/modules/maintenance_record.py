@@ -32,7 +32,7 @@ options:
       - The step to note; V(look) only reads.
       - Every step but V(begun) is refused when the record on the host is of another maintenance.
     type: str
-    choices: [look, begun, drained, worked, finished]
+    choices: [look, begun, drained, worked, returned, finished]
     default: look
   maintenance:
     description: The maintenance that the step belongs to; required to note one.
