@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import http.client
-import os
+import contextlib
 import re
 import shutil
 import time
@@ -14,16 +13,17 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _etcd_maintenance,
     _evidence,
     _images,
     _kubeadm,
-    _kubelet,
+    _kubelet_restart,
     _offline,
-    _process,
     _record,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Recorder, environment
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
     KUBELET_CONF,
     Gatherer,
@@ -39,10 +39,8 @@ _KUBEADM_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 _KUBE_PROXY = "/apis/apps/v1/namespaces/kube-system/daemonsets?fieldSelector=metadata.name%3Dkube-proxy"
 _API_SERVERS = "/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver"
 _SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-_API_PATIENCE = 300.0  # a local API server is away for about 40 s after its etcd was restarted
-_KUBELET_PATIENCE = 180.0
-_CRASH_LOOP = 3
-_SETTLING = 20.0  # the first look of a new kubelet at its static pods took 4 to 15 s on a busy machine
+_LEADER_PATIENCE = 30.0
+_ROLLBACK_PATIENCE = 120.0  # an API server whose etcd was put back takes about 40 s
 
 
 class Options(NamedTuple):
@@ -74,7 +72,6 @@ class Upgrade:
         self.runner = Recorder()
         self.deadline = Deadline(options.timeout, "timeout")
         self.results: dict[str, Any] = {"changed": False}
-        self.began: Optional[float] = None
 
     def host(self) -> dict[str, Any]:
         return Gatherer(self.options.kubeconfig, self.options.patches).gather()
@@ -91,6 +88,11 @@ class Upgrade:
         except CareError as error:
             raise type(error)(error.message, **{**self.results, **error.results}) from error
         return self.results
+
+    def open(self, host: dict[str, Any], phase: str) -> None:
+        """Note on the host's disk what is begun: a run that dies here is known by it."""
+        host["record"] = _record.opened(host["record"], str(self.target), self.options.run_id, phase)
+        _record.save(host["record"], self.directory)
 
     # --- the cluster's configuration
 
@@ -116,7 +118,7 @@ class Upgrade:
                 server.close()
             return None
 
-        patience = Deadline(min(_API_PATIENCE, self.options.timeout), "timeout")
+        patience = Deadline(min(_kubelet_restart.API_PATIENCE, self.options.timeout), "timeout")
         wait_until(look, patience, f"Reading the cluster's {what}", interval=2.0)
         return found
 
@@ -137,6 +139,7 @@ class Upgrade:
         self.results.update(images=wanted, missing=missing, commands=commands, changed=bool(missing))
         if self.options.check_mode:
             return
+        self.open(host, "images")
         began, output = time.monotonic(), ""
         for argv in commands:
             done = self.runner(argv, timeout=max(1.0, self.deadline.left))
@@ -242,7 +245,9 @@ class Upgrade:
         options = self.options
         if host["role"] == "master":
             self.results["backup"] = _evidence.archive(options.run_id, self.directory)
+            self.results["leader_moved"] = self.lead_elsewhere()
         before = _evidence.manifests()
+        self.open(host, "kubeadm")
         self.results["attempts"] = []
         for attempt in range(options.retries + 1):
             jobs.start(options.step, str(self.target), options.run_id, argv)
@@ -251,10 +256,33 @@ class Upgrade:
             if job.rc == 0:
                 return job
             evidence = _evidence.gather(before, self.runner)
+            if host["role"] == "master":
+                evidence["not_running"] = self.await_rollback()
             self.results.update(rc=job.rc, output=job.output, seconds=job.seconds, evidence=evidence)
             if attempt == options.retries:
                 raise CareError(self.failure(job, host, evidence))
         raise AssertionError("no attempt was made")
+
+    def lead_elsewhere(self) -> Optional[dict[str, str]]:
+        """This master's etcd is restarted next: as a follower's, that costs nobody an election."""
+        patience = Deadline(min(_LEADER_PATIENCE, self.deadline.left), "timeout")
+        return _etcd_maintenance.move_leader_away(Access("", None, None, None), patience)
+
+    def await_rollback(self) -> list[str]:
+        """Give the static pods of a kubeadm that failed time to run again; what does not, in words."""
+        missing: list[str] = []
+
+        def look() -> Optional[str]:
+            host = self.host()
+            missing[:] = _evidence.not_running(host["static_pods"])
+            if not missing and host["api"]["error"]:
+                missing.append(f"the API server does not answer ({host['api']['error']})")
+            return "; ".join(missing) or None
+
+        with contextlib.suppress(TimedOut):
+            patience = Deadline(min(_ROLLBACK_PATIENCE, self.deadline.left), "timeout")
+            wait_until(look, patience, "The static pods run again", interval=2.0)
+        return missing
 
     def failure(self, job: Job, host: dict[str, Any], evidence: dict[str, Any]) -> str:
         """The sentence for a tired person."""
@@ -262,7 +290,7 @@ class Upgrade:
         why = _kubeadm.error_of(job.output)
         said = f"{' '.join(job.argv[:3])} failed on {host['hostname']} ({ended}): {why.rstrip('.')}."
         if host["role"] == "master":
-            said += " The static pod manifests are " + ("as before." if evidence["rolled_back"] else "not as before.")
+            said += f" {_evidence.rollback_words(evidence)}"
         component = _evidence.component_in(why)
         lines = evidence["static_pods"].get(component or "", [])
         if lines:
@@ -299,108 +327,8 @@ class Upgrade:
     # --- kubelet
 
     def kubelet(self) -> None:
-        """Restart the kubelet when that makes a difference, and prove that the new one stays."""
-        host = self.host()
-        kubelet = host["kubelet"]
-        reasons = list(kubelet["stale_because"])
-        if parse_or_none(kubelet["running"]) != self.target:
-            reasons.append(f"the running kubelet is {kubelet['running'] or 'not there'}")
-        self.results.update(reasons=reasons, record=host["record"], command=["systemctl", "restart", "kubelet"])
-        self.refuse_kubelet(host)
-        if not reasons:
-            return
-        self.results["changed"] = True
-        if self.options.check_mode:
-            return
-        self.began = began = time.time()
-        for argv in (["systemctl", "daemon-reload"], ["systemctl", "restart", "kubelet.service"]):
-            done = self.runner(argv, timeout=120)
-            if done.rc != 0:
-                raise CareError(f"{' '.join(argv)} fails: {done.last_words}", evidence=self.kubelet_evidence())
-        process = self.new_kubelet(kubelet["pid"])
-        self.static_pods_settle(host, process.started)
-        seconds = round(time.time() - began, 1)
-        record = _record.with_step(
-            host["record"], "kubelet", str(self.target), self.options.run_id, _record.now(), seconds
-        )
-        _record.save(record, self.directory)
-        self.results.update(record=record, seconds=seconds, pid=process.pid, started=round(process.started, 2))
-
-    def refuse_kubelet(self, host: dict[str, Any]) -> None:
-        """Never a kubelet that is not the target's, and never before the local API server."""
-        installed = host["kubelet"]["installed"]
-        if parse_or_none(installed) != self.target:
-            raise CareError(
-                f"The kubelet installed on {host['hostname']} is {installed or 'missing'}, not {self.target}; "
-                "install it first (kube_packages with state=present)."
-            )
-        if host["role"] == "master":
-            version = (host["static_pods"].get("kube-apiserver") or {}).get("version") or host["api"]["version"]
-            server = parse_or_none(version)
-            if server is not None and server.series < self.target.series:
-                raise CareError(
-                    f"The API server of {host['hostname']} is still {server}; a kubelet {self.target} must not run "
-                    "before it. Run kubeadm's step first."
-                )
-
-    def new_kubelet(self, old_pid: Optional[int]) -> _process.Process:
-        """Wait until another process of the target's binary answers and stays."""
-        seen: list[_process.Process] = []
-        restarts = _kubelet.look_at_unit(self.runner).restarts  # systemd goes on counting over a restart on purpose
-
-        def look() -> Optional[str]:
-            unit = _kubelet.look_at_unit(self.runner)
-            if unit.restarts - restarts >= _CRASH_LOOP:
-                evidence = self.kubelet_evidence()
-                raise CareError(
-                    f"The kubelet {self.target} of {os.uname().nodename} ended {_CRASH_LOOP} times after its restart. "
-                    f"It said last: {_evidence.last_error(evidence['kubelet'])}. Mend that, then run the same again.",
-                    evidence=evidence,
-                )
-            process = _kubelet.running_kubelet(list(_process.processes()), unit)
-            if process is None or process.pid != unit.main_pid:
-                return "no kubelet runs"
-            if process.pid == old_pid:
-                return "the old process still runs"
-            if not _kubelet.same_binary(process, str(_kubelet.installed_path())):
-                return "it runs from another file than the installed one"
-            problem = None if seen and seen[-1].pid == process.pid else "it was started just now"
-            seen.append(process)
-            return problem or healthz(_kubelet.healthz_of(self.kubelet_config()))
-
-        patience = Deadline(min(_KUBELET_PATIENCE, self.options.timeout), "timeout")
-        try:
-            wait_until(look, patience, "The new kubelet runs and answers", passes=3)
-        except TimedOut as error:
-            raise TimedOut(error.message, **{**error.results, "evidence": self.kubelet_evidence()}) from error
-        return seen[-1]
-
-    def static_pods_settle(self, host: dict[str, Any], since: float) -> None:
-        """Wait for the static pods that a kubelet of another minor replaces: the API and etcd go away with them."""
-        pods = host["static_pods"]
-
-        def look() -> Optional[str]:
-            table = list(_process.processes())
-            for name in pods:
-                running = _process.named(table, name)
-                if not running:
-                    return f"{name} does not run"
-                if running[-1].started < since and time.time() < since + _SETTLING:
-                    return f"the new kubelet may still replace {name}"
-            api = Gatherer(self.options.kubeconfig).api(pods["kube-apiserver"]["flags"])
-            return None if api["kube_system_uid"] else str(api["error"])
-
-        if "kube-apiserver" in pods:
-            patience = Deadline(min(_API_PATIENCE, self.options.timeout), "timeout")
-            wait_until(look, patience, "The static pods run under the new kubelet", passes=2)
-
-    def kubelet_config(self) -> dict[str, Any]:
-        if not hasattr(self, "_config"):
-            self._config = _offline.read_objects([_kubelet.CONFIG_FILE])[0]
-        return self._config
-
-    def kubelet_evidence(self) -> dict[str, Any]:
-        return {"kubelet": _evidence.kubelet_journal(self.runner, self.began)}
+        """Restart the kubelet when that makes a difference."""
+        _kubelet_restart.Restart(self).run()
 
 
 def addons_left(proxies: list[dict[str, Any]], servers: list[dict[str, Any]], target: Version) -> list[str]:
@@ -419,21 +347,6 @@ def addons_left(proxies: list[dict[str, Any]], servers: list[dict[str, Any]], ta
     return [
         f"kube-proxy is still {one}, though every API server is {target}" for one in seen if one not in (None, target)
     ]
-
-
-def healthz(where: Optional[tuple[str, int]]) -> Optional[str]:
-    """Ask the kubelet's own health port; None when it is well, or switched off."""
-    if where is None:
-        return None
-    connection = http.client.HTTPConnection(*where, timeout=3)
-    try:
-        connection.request("GET", "/healthz")
-        answer = connection.getresponse()
-        return None if answer.status == 200 else f"its /healthz answers {answer.status}"
-    except (OSError, http.client.HTTPException) as error:
-        return f"its /healthz on {where[0]}:{where[1]} does not answer ({error})"
-    finally:
-        connection.close()
 
 
 def options_of(params: dict[str, Any], check_mode: bool) -> Options:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,19 @@ class Lab:
         self.run("down")
         self.run("up", "--masters", str(masters), "--workers", str(workers), "--kubernetes", kubernetes)
 
+    def save(self, name: str) -> None:
+        """Keep the whole cluster as it is; its machines lose their power for that, and all nodes come back Ready."""
+        self.run("save", name)
+
+    def load(self, name: str) -> None:
+        """Bring a saved cluster back; all nodes are Ready afterwards."""
+        self.run("load", name)
+
+    def forget(self, name: str) -> None:
+        """Delete a save, if there is one."""
+        if any(line.startswith(f"{name}:") for line in self.run("saves").stdout.splitlines()):
+            self.run("saves", "--delete", name)
+
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
         return found
@@ -87,6 +101,26 @@ class Lab:
             name
             for name, node in self.nodes().items()
             if not any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
+        ]
+
+    def unready_pods(self, since: float = 0) -> list[str]:
+        """Pods of the whole cluster that do not serve, finished ones left out.
+
+        :param since: a pod with a container from before this time is not seen as it is now.
+        """
+
+        def serves(status: dict[str, Any]) -> bool:
+            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+            return ready and all(
+                "running" in container["state"]
+                and datetime.fromisoformat(container["state"]["running"]["startedAt"]).timestamp() >= since
+                for container in status.get("containerStatuses", [])
+            )
+
+        return [
+            f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+            for pod in self.get("pods", "--all-namespaces")["items"]
+            if pod["status"].get("phase") != "Succeeded" and not serves(pod["status"])
         ]
 
     def fingerprints(self) -> dict[str, str]:

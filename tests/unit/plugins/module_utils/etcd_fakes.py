@@ -11,7 +11,8 @@ import json
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Callable, Optional, Union
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import MAGIC, fnv1a
@@ -59,14 +60,33 @@ def revision(main: int, deleted: bool = False) -> bytes:
     return struct.pack(">Q", main) + b"_" + struct.pack(">Q", 0) + (b"t" if deleted else b"")
 
 
+def field(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message that holds bytes."""
+    size, length = b"", len(content)
+    while length > 0x7F:
+        size, length = size + bytes([length & 0x7F | 0x80]), length >> 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + content
+
+
 def record(key: bytes, value: bytes = b"") -> bytes:
-    return b"\x0a" + bytes([len(key)]) + key + b"\x2a" + bytes([len(value)]) + value
+    # As etcd writes it: key, create revision, mod revision, version, value.
+    return field(1, key) + b"\x10\x02\x18\x96\x01\x20\x01" + field(5, value)
 
 
-def database(members: Optional[list[dict[str, Any]]] = None) -> bytes:
-    """Seven pages: a put, b put, c put, b deleted, a put again: revision 6, two keys left, five records."""
+def config_map(**data: str) -> bytes:
+    """A ConfigMap as the API server stores it."""
+    pairs = b"".join(field(2, field(1, name.encode()) + field(2, text.encode())) for name, text in data.items())
+    return b"k8s\x00" + field(1, field(1, b"v1") + field(2, b"ConfigMap")) + field(2, field(1, b"meta") + pairs)
+
+
+def database(members: Optional[list[dict[str, Any]]] = None, more: Optional[list[tuple[bytes, bytes]]] = None) -> bytes:
+    """Seven pages: a put, b put, c put, b deleted, a put again: revision 6, two keys left, five records.
+
+    :param more: keys and values that follow, each a revision further.
+    """
     first = [(revision(2), record(b"a", b"1")), (revision(3), record(b"b")), (revision(4), record(b"c"))]
     second = [(revision(5, deleted=True), record(b"b")), (revision(6), record(b"a", b"2"))]
+    second += [(revision(7 + index), record(key, value)) for index, (key, value) in enumerate(more or [])]
     stored = [MEMBER] if members is None else members
     named = [(f"{one['id']:x}".encode(), json.dumps(one).encode()) for one in stored]
     root = [
@@ -137,3 +157,103 @@ def gateway(replies: dict[str, Reply]) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+PATHS = [
+    "/v3/cluster/member/add",
+    "/v3/cluster/member/list",
+    "/v3/cluster/member/promote",
+    "/v3/cluster/member/remove",
+    "/v3/kv/range",
+    "/v3/maintenance/alarm",
+    "/v3/maintenance/defragment",
+    "/v3/maintenance/hashkv",
+    "/v3/maintenance/status",
+    "/v3/maintenance/transfer-leadership",
+]
+
+
+class Cluster:
+    """Members that share one state, each behind a gateway of its own.
+
+    ``writes`` has every call that would change etcd, as (member's name, last part of the path, body).
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.members: list[dict[str, Any]] = [
+            {"ID": str(number), "name": name, "peerURLs": [f"https://10.80.0.1{number}:2380"], "clientURLs": []}
+            for number, name in enumerate(names, 1)
+        ]
+        self.leader = "1"
+        self.said: dict[str, dict[str, Any]] = {member["ID"]: {} for member in self.members}
+        self.hashes: dict[str, dict[str, Any]] = {member["ID"]: {} for member in self.members}
+        self.writes: list[tuple[str, str, dict[str, Any]]] = []
+        # Replies that a test puts in front of the ordinary ones, by (member's id, last part of the path).
+        self.instead: dict[tuple[str, str], Reply] = {}
+
+    def url(self, number: int) -> str:
+        return str(self.members[number - 1]["clientURLs"][0])
+
+    def status(self, own: str) -> dict[str, Any]:
+        return {
+            "header": {"cluster_id": "7", "member_id": own, "revision": "900"},
+            "version": "3.6.5",
+            "dbSize": "1000",
+            "dbSizeInUse": "900",
+            "leader": self.leader,
+            "raftIndex": "5000",
+            "raftTerm": "2",
+            "raftAppliedIndex": "5000",
+            **self.said[own],
+        }
+
+    def answer(self, own: str, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        name = path.rsplit("/", 1)[1]
+        special = self.instead.get((own, name))
+        if special is not None:
+            return special(body) if callable(special) else special
+        if path == "/v3/maintenance/status":
+            return 200, json.dumps(self.status(own)).encode()
+        if path == "/v3/cluster/member/list":
+            return 200, json.dumps({"members": self.members}).encode()
+        if path == "/v3/kv/range":
+            return 200, b"{}"
+        if path == "/v3/maintenance/hashkv":
+            said = {"hash": 4711, "compact_revision": "100", "hash_revision": body["revision"], **self.hashes[own]}
+            return 200, json.dumps(said).encode()
+        return self.write(own, name, body)
+
+    def write(self, own: str, name: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        self.writes.append((next(one["name"] for one in self.members if one["ID"] == own), name, body))
+        if name == "transfer-leadership":
+            if self.leader != own:
+                return 400, b'{"error":"etcdserver: not leader","code":9,"message":"etcdserver: not leader"}'
+            self.leader = body["targetID"]
+        if name == "add":
+            if any(body["peerURLs"] == one["peerURLs"] for one in self.members):
+                return 400, b'{"code":9,"message":"etcdserver: Peer URLs already exists"}'
+            self.members.append({"ID": "99", "peerURLs": body["peerURLs"], "isLearner": body["isLearner"]})
+        if name == "promote":
+            del next(one for one in self.members if one["ID"] == body["ID"])["isLearner"]
+        if name == "remove":
+            if all(one["ID"] != body["ID"] for one in self.members):
+                return 404, b'{"code":5,"message":"etcdserver: member not found"}'
+            self.members = [one for one in self.members if one["ID"] != body["ID"]]
+        if name == "defragment":
+            self.said[own]["dbSize"] = self.status(own)["dbSizeInUse"]
+        if name == "alarm":
+            for said in self.said.values():
+                said["errors"] = [one for one in said.get("errors", []) if body["memberID"] not in one]
+        return 200, b"{}"
+
+
+@contextmanager
+def cluster(*names: str) -> Iterator[Cluster]:
+    """A whole cluster on loopback; its first member leads."""
+    one = Cluster(list(names))
+    with ExitStack() as stack:
+        for member in one.members:
+            own = member["ID"]
+            replies: dict[str, Reply] = {path: partial(one.answer, own, path) for path in PATHS}
+            member["clientURLs"] = [stack.enter_context(gateway(replies))]
+        yield one
