@@ -435,6 +435,7 @@ def test_a_statefulset_pod_that_came_back_under_its_name_is_left_alone(scene: Sc
     assert ended.rc == 0, ended.output
     assert ended.record("free-0")["action"] == "evicted" and ended.record("free-0")["uid"] == uids(before)["free-0"]
     assert ended.record("held-0")["action"] == "waited" and ended.record("held-0")["uid"] == uids(before)["held-0"]
+    assert [risk["pod"] for risk in ended.result["at_risk"]] == [f"{space}/free-0"]
     wait_for("both are Ready elsewhere", lambda: len(scene.ready(space, OTHER)) == 2)
     events = audited(scene.lab, mark)
     assert evictions(events) == [f"{space}/free-0"]
@@ -796,7 +797,6 @@ def test_a_drain_outlives_an_api_server_that_stops_and_comes_back(scene: Scene, 
         with stopped(scene, "kube-apiserver") as back:
             assert drain.process.poll() is None
             back()
-        assert drain.process.poll() is None or drain.finish().rc == 0
         ended = drain.finish(300)
 
     assert ended.rc == 0, ended.output
