@@ -5,46 +5,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible.module_utils import basic
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_run
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
     FakeApi,
     budget,
-    daemonset,
-    node,
     pod,
     status,
 )
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
-    for name in ("_LOOK_EVERY", "_LATE_ARRIVALS", "_PROXY_LAG"):
-        monkeypatch.setattr(_drain_run, name, 0.05)
-    fake = FakeApi(node("w1"), node("w2"), daemonset("kube-proxy"))
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
-def drain(api: FakeApi, run_module: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    # In this process Ansible would show a warning once instead of putting it into the result.
-    warned: list[str] = []
-    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, warning: warned.append(warning))
-
-    def run(check: bool = False, **options: Any) -> dict[str, Any]:
-        connection = {"host": api.url, "api_key": "not-a-secret"}
-        result: dict[str, Any] = run_module(
-            "node_drain", {"name": "w1", "timeout": 10, **connection, **options}, check=check, diff=True
-        )
-        return {**result, "warnings": warned}
-
-    return run
 
 
 def actions(result: dict[str, Any]) -> dict[str, str]:
@@ -144,7 +115,7 @@ def test_a_defect_leaves_no_node_cordoned(api: FakeApi, drain: Any, monkeypatch:
     def defect(*_args: Any) -> None:
         raise KeyError("a defect")
 
-    monkeypatch.setattr(_drain_run._Drain, "_may_go", defect)
+    monkeypatch.setattr(_drain_run._Run, "_let_go", defect)
     with pytest.raises(KeyError):
         drain(on_failure="restore")
     assert not cordoned(api) and api.evictions == []
@@ -326,7 +297,7 @@ def test_many_pods_with_one_cause_are_one_clause(api: FakeApi, drain: Any) -> No
     api.termination = 1000
     for number in range(8):
         api.add(pod(f"a{number}"))
-    api.nodes["w1"]["status"]["conditions"][0]["status"] = "Unknown"
+    api.nodes["w1"]["status"]["conditions"][0]["status"] = "False"
     result = drain(timeout=0.5, last_replica_wait=0)
     assert result["msg"].count("its node is not Ready") == 1 and "and 3 more" in result["msg"]
     assert len(result["remaining"]) == 8 and result["counts"] == {"evicting": 8}
