@@ -14,7 +14,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity impo
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import read_cordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import WAITING, Record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, read_pod
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, read_pod, siblings
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._replicas import (
     Ready,
     alone,
@@ -146,16 +146,17 @@ class LastReplicas:
         hold.record.judged = float("inf")  # once is enough
         return True
 
-    def _single(self, last: Pod, pods: Iterable[Pod], neighbours: bool, deadline: Deadline) -> bool:
-        """Whether its controller wants no other pod; asked only where a neighbour may just have let the other go."""
-        if not alone(last, pods):
+    def _single(self, last: Pod, pods: Sequence[Pod], neighbours: bool, deadline: Deadline) -> bool:
+        """Whether its controller wants no other pod; asked where another is leaving or a neighbour may have let it."""
+        if any(pod.uid != last.uid for pod in siblings(last, pods)):
             return False
-        kind = _SCALED.get(last.controller.kind) if last.controller and neighbours else None
-        if kind is None or last.controller is None:
-            return True
+        lonely = alone(last, pods)
+        kind = _SCALED.get(last.controller.kind) if last.controller else None
+        if kind is None or last.controller is None or (lonely and not neighbours):
+            return lonely
         path = f"/apis/apps/v1/namespaces/{last.namespace}/{kind}/{last.controller.name}"
         answer = self.api.call("get", path, deadline, allow=(403, 404))
-        return int((answer.body.get("spec") or {}).get("replicas") or 1) <= 1
+        return lonely if answer.status >= 400 else int((answer.body.get("spec") or {}).get("replicas", 1)) <= 1
 
     def _neighbours(self, deadline: Deadline) -> tuple[list[dict[str, Any]], frozenset[str]]:
         """All nodes, and those that another drain of this collection empties."""

@@ -60,7 +60,7 @@ def _of_node(drain: NodeDrain) -> dict[str, Any]:
     left = drain.pods.left
     before = drain.cordon.before
     after = drain.cordon.expected(drain.has_work) if check else drain.cordon.after
-    would_change = check and (not before.same_hands(after) or any(r.state == WAITING for r in going))
+    would_change = check and not drain.error and (not before.same_hands(after) or any(r.state == WAITING for r in going))
     found = {
         "changed": bool(would_change or drain.changed),
         "node": drain.name,

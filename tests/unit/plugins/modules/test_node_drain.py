@@ -136,7 +136,9 @@ def test_a_refusal_touches_nothing_and_names_pod_and_option(
 ) -> None:
     api.add(found)
     result = drain(**wishes)
+    foretold = drain(check=True, **wishes)
     assert result["failed"] and not result["changed"] and api.writes == 0
+    assert foretold["failed"] and not foretold["changed"] and foretold["msg"] == result["msg"]
     assert found["metadata"]["name"] in result["msg"] and said in result["msg"]
 
 

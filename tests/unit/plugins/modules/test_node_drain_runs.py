@@ -333,6 +333,7 @@ def test_two_processes_that_begin_at_the_same_moment_keep_a_replica(api: FakeApi
     api.start = 0.5
     for on in ("w1", "w2"):
         api.add(pod(f"on-{on}", on=on))
+    api.objects["/apis/apps/v1/namespaces/shop/replicasets/web"] = {"spec": {"replicas": 2}}
     seen = watch_ready(api)
     results: dict[str, dict[str, Any]] = {}
 
@@ -346,6 +347,7 @@ def test_two_processes_that_begin_at_the_same_moment_keep_a_replica(api: FakeApi
         time.sleep(apart)
     for thread in threads:
         thread.join(20)
-    assert {name: result["counts"] for name, result in results.items()} == {"w1": {"evicted": 1}, "w2": {"evicted": 1}}
+    # A replacement may have been placed on w2 before that was cordoned.
+    assert {name: set(result["counts"]) for name, result in results.items()} == {"w1": {"evicted"}, "w2": {"evicted"}}
     assert min(seen) >= 1, "there was a moment without a Ready replica"
     assert all(result["at_risk"] == [] for result in results.values())
