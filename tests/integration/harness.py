@@ -280,3 +280,75 @@ def machine_of(pid: int) -> str:
     except OSError:
         return ""
     return found[1] if found else ""
+
+
+# --- what drains are tried on: sleeping pods, and what the API server noted -------------------------------------
+
+IMAGE = "lab.test/nginx:1.22"
+
+
+def sleeper(ends: str = "exit 0", grace: int = 30, node: str | None = None, **spec: Any) -> dict[str, Any]:
+    """The spec of a pod whose one shell sleeps until it is asked to end, and then does what ``ends`` says."""
+    container = {
+        "name": "main",
+        "image": IMAGE,
+        "imagePullPolicy": "Never",
+        "command": ["sh", "-c", f"trap '{ends}' TERM; sleep infinity & wait"],
+        "volumeMounts": [{"name": v["name"], "mountPath": f"/{v['name']}"} for v in spec.get("volumes", [])],
+    }
+    pinned = {"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}
+    return {"terminationGracePeriodSeconds": grace, "containers": [container], **pinned, **spec}
+
+
+def controlled(kind: str, name: str, spec: dict[str, Any], replicas: int = 1) -> dict[str, Any]:
+    """A Deployment, StatefulSet or DaemonSet of such pods; their label ``app`` is its name."""
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    more: dict[str, Any] = {} if kind == "DaemonSet" else {"replicas": replicas}
+    if kind == "StatefulSet":
+        more["serviceName"] = name
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": labels}, "template": template, **more},
+    }
+
+
+def budget(name: str, app: str, **allows: int) -> dict[str, Any]:
+    """A PodDisruptionBudget, such as ``minAvailable=2``."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"app": app}}, **allows},
+    }
+
+
+AUDIT_LOG = "/var/log/kubernetes/audit.log"
+
+
+def audit_mark(lab: Lab, master: str = "cp1") -> int:
+    """Where the audit log of a master ends now."""
+    return int(lab.ssh(master, f"sudo stat -c %s {AUDIT_LOG}"))
+
+
+def audited(lab: Lab, since: int, master: str = "cp1") -> list[dict[str, Any]]:
+    """The writes that a master's API server has answered since a mark, oldest first."""
+    lines = lab.ssh(master, f"sudo tail -c +{since + 1} {AUDIT_LOG}").splitlines()
+    events = [json.loads(line) for line in lines if line.endswith("}")]
+    return sorted(
+        (event for event in events if event["stage"] == "ResponseComplete"),
+        key=lambda event: str(event["requestReceivedTimestamp"]),
+    )
+
+
+def evictions(events: list[dict[str, Any]], code: int | None = 201) -> list[str]:
+    """The pods (``namespace/name``) whose evictions were answered so, once for each answer."""
+    return [
+        f"{event['objectRef']['namespace']}/{event['objectRef']['name']}"
+        for event in events
+        if event["verb"] == "create"
+        and event["objectRef"].get("subresource") == "eviction"
+        and code in (None, event["responseStatus"]["code"])
+    ]
