@@ -158,6 +158,13 @@ class Gateway:
         key = base64.b64encode(b"health").decode()
         self.call("/v3/kv/range", {"key": key, "keys_only": True, "limit": "1"})
 
+    def move_leader(self, target_id: str, timeout: Optional[float] = None) -> None:
+        """Make member ``target_id`` (decimal) the leader; only the leader itself does this.
+
+        etcd answers when the leadership has moved, or gives up after about ten seconds.
+        """
+        self.call("/v3/maintenance/transfer-leadership", {"targetID": str(target_id)}, timeout)
+
     def snapshot(self) -> Iterator[bytes]:
         """The blobs of a snapshot: the database, then its SHA-256 as the last 32 bytes.
 

@@ -105,6 +105,20 @@ def gather(before: dict[str, str], runner: Runner = run) -> dict[str, Any]:
     }
 
 
+def not_running(pods: dict[str, Any]) -> list[str]:
+    """Static pods whose process is not there, or is not the one that its manifest asks for, in words."""
+    dead = [f"{name} does not run" for name, pod in pods.items() if not pod["running"]]
+    other = [name for name, pod in pods.items() if pod["running"] and not pod["current"]]
+    return dead + [f"{name} does not run as its manifest says" for name in other]
+
+
+def rollback_words(evidence: dict[str, Any]) -> str:
+    """Whether kubeadm's own rollback worked: the manifests, and what runs from them."""
+    said = "The static pod manifests are " + ("as before" if evidence["rolled_back"] else "not as before")
+    wrong = evidence.get("not_running")
+    return f"{said}, but {' and '.join(wrong)}." if wrong else f"{said}, and the static pods run."
+
+
 def archive_of(run_id: str, directory: str = _record.DIRECTORY) -> Optional[str]:
     """The archive that a run made, if it made one."""
     path = os.path.join(directory, "backups", f"{run_id}-kubernetes.tar.gz")

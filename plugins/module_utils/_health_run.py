@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import TimedOut
@@ -109,9 +108,7 @@ class _Looker:
 
     def _look_at_lease(self, lease: Lease, namespace: str, name: str) -> None:
         answer = self._ask(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
-        clock = answer.headers.get("Date")
-        server_clock = parsedate_to_datetime(clock).timestamp() if clock else None
-        lease.look(answer.body if answer.status == 200 else None, time.monotonic(), server_clock)
+        lease.look(answer.body if answer.status == 200 else None, time.monotonic(), answer.clock)
 
     def _list(self, path: str, **query: Any) -> list[dict[str, Any]]:
         # In one piece: a look is short, and what it shows should be of one moment.

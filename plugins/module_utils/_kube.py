@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Callable, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -74,6 +75,14 @@ class Answer(NamedTuple):
         try:
             return float(self.headers.get("Retry-After", ""))
         except ValueError:
+            return None
+
+    @property
+    def clock(self) -> float | None:
+        """The server's own clock when it answered, in seconds since 1970."""
+        try:
+            return parsedate_to_datetime(self.headers.get("Date") or "").timestamp()
+        except (TypeError, ValueError):
             return None
 
 

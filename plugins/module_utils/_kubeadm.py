@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._traps import removed_flags_left
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
@@ -39,6 +40,22 @@ def recorded(record: Optional[dict[str, Any]], target: Version) -> bool:
     """Whether kubeadm's exit 0 for this target stands in the host's record."""
     step = ((record or {}).get("steps") or {}).get("kubeadm") or {}
     return bool(step.get("finished")) and parse_or_none(step.get("target")) == target
+
+
+def open_run(host: dict[str, Any]) -> Optional[dict[str, Any]]:
+    """The run of ours that began on a host and did not end there, None without one.
+
+    :returns: its ``target``, ``run``, ``begun`` and ``phase``, and whether the host is at the target all the same
+        (``reached``): the run died between the kubelet's start and the note of it.
+    """
+    record = host.get("record")
+    if not record or not _record.is_open(record):
+        return None
+    target = parse_or_none(record.get("target"))
+    running = [(host.get("kubelet") or {}).get("running")]
+    running += [pod.get("version") for name, pod in (host.get("static_pods") or {}).items() if name in CONTROL_PLANE]
+    reached = all(parse_or_none(version) == target for version in running)
+    return {**{key: record.get(key) for key in ("target", "run", "begun", "phase")}, "reached": reached}
 
 
 def why_not_done(host: dict[str, Any], target: Version) -> list[str]:

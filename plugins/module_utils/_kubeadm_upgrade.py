@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _etcd_maintenance,
     _evidence,
     _images,
     _kubeadm,
@@ -24,6 +26,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Recorder, environment
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
     KUBELET_CONF,
     Gatherer,
@@ -41,6 +44,8 @@ _API_SERVERS = "/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dku
 _SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 _API_PATIENCE = 300.0  # a local API server is away for about 40 s after its etcd was restarted
 _KUBELET_PATIENCE = 180.0
+_LEADER_PATIENCE = 30.0
+_ROLLBACK_PATIENCE = 120.0  # an API server whose etcd was put back takes about 40 s
 _CRASH_LOOP = 3
 _SETTLING = 20.0  # the first look of a new kubelet at its static pods took 4 to 15 s on a busy machine
 
@@ -92,6 +97,11 @@ class Upgrade:
             raise type(error)(error.message, **{**self.results, **error.results}) from error
         return self.results
 
+    def open(self, host: dict[str, Any], phase: str) -> None:
+        """Note on the host's disk what is begun: a run that dies here is known by it."""
+        host["record"] = _record.opened(host["record"], str(self.target), self.options.run_id, phase)
+        _record.save(host["record"], self.directory)
+
     # --- the cluster's configuration
 
     def cluster_configuration(self, host: dict[str, Any]) -> dict[str, Any]:
@@ -137,6 +147,7 @@ class Upgrade:
         self.results.update(images=wanted, missing=missing, commands=commands, changed=bool(missing))
         if self.options.check_mode:
             return
+        self.open(host, "images")
         began, output = time.monotonic(), ""
         for argv in commands:
             done = self.runner(argv, timeout=max(1.0, self.deadline.left))
@@ -242,7 +253,9 @@ class Upgrade:
         options = self.options
         if host["role"] == "master":
             self.results["backup"] = _evidence.archive(options.run_id, self.directory)
+            self.results["leader_moved"] = self.lead_elsewhere()
         before = _evidence.manifests()
+        self.open(host, "kubeadm")
         self.results["attempts"] = []
         for attempt in range(options.retries + 1):
             jobs.start(options.step, str(self.target), options.run_id, argv)
@@ -251,10 +264,33 @@ class Upgrade:
             if job.rc == 0:
                 return job
             evidence = _evidence.gather(before, self.runner)
+            if host["role"] == "master":
+                evidence["not_running"] = self.await_rollback()
             self.results.update(rc=job.rc, output=job.output, seconds=job.seconds, evidence=evidence)
             if attempt == options.retries:
                 raise CareError(self.failure(job, host, evidence))
         raise AssertionError("no attempt was made")
+
+    def lead_elsewhere(self) -> Optional[dict[str, str]]:
+        """This master's etcd is restarted next: as a follower's, that costs nobody an election."""
+        patience = Deadline(min(_LEADER_PATIENCE, self.deadline.left), "timeout")
+        return _etcd_maintenance.move_leader_away(Access("", None, None, None), patience)
+
+    def await_rollback(self) -> list[str]:
+        """Give the static pods of a kubeadm that failed time to run again; what does not, in words."""
+        missing: list[str] = []
+
+        def look() -> Optional[str]:
+            host = self.host()
+            missing[:] = _evidence.not_running(host["static_pods"])
+            if not missing and host["api"]["error"]:
+                missing.append(f"the API server does not answer ({host['api']['error']})")
+            return "; ".join(missing) or None
+
+        with contextlib.suppress(TimedOut):
+            patience = Deadline(min(_ROLLBACK_PATIENCE, self.deadline.left), "timeout")
+            wait_until(look, patience, "The static pods run again", interval=2.0)
+        return missing
 
     def failure(self, job: Job, host: dict[str, Any], evidence: dict[str, Any]) -> str:
         """The sentence for a tired person."""
@@ -262,7 +298,7 @@ class Upgrade:
         why = _kubeadm.error_of(job.output)
         said = f"{' '.join(job.argv[:3])} failed on {host['hostname']} ({ended}): {why.rstrip('.')}."
         if host["role"] == "master":
-            said += " The static pod manifests are " + ("as before." if evidence["rolled_back"] else "not as before.")
+            said += f" {_evidence.rollback_words(evidence)}"
         component = _evidence.component_in(why)
         lines = evidence["static_pods"].get(component or "", [])
         if lines:
@@ -312,6 +348,9 @@ class Upgrade:
         self.results["changed"] = True
         if self.options.check_mode:
             return
+        self.open(host, "kubelet")
+        if host["role"] == "master":  # a kubelet of another minor makes etcd's pod anew
+            self.results["leader_moved"] = self.lead_elsewhere()
         self.began = began = time.time()
         for argv in (["systemctl", "daemon-reload"], ["systemctl", "restart", "kubelet.service"]):
             done = self.runner(argv, timeout=120)

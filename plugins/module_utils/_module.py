@@ -12,6 +12,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 
+# Read by the action plugin, on the controller; the module itself has no use for it.
+RECONNECT: dict[str, Any] = {"reconnect_timeout": {"type": "int", "default": 0}}
+
 
 def run_module(main: Callable[[AnsibleModule], dict[str, Any]], **spec: Any) -> None:
     """Build the module from ``spec`` (AnsibleModule's own arguments), run ``main``, exit.

@@ -510,6 +510,19 @@ def begun(view: View) -> Iterator[Finding]:
         yield Finding("", "downgrade", sentence)
 
 
+def open_run(view: View) -> Iterator[Finding]:
+    """One run at a time: half of the cluster on its way to one version, half to another, is nobody's wish."""
+    for name, run in view.open_runs().items():
+        if parse_or_none(run["target"]) != view.target:
+            since = f", begun {run['begun']}" if run["begun"] else ""
+            sentence = (
+                f"an upgrade to {run['target']} is open there (run {run['run']}{since}, last at its step "
+                f"{run['phase']}), so none to {view.target} is begun. Finish it with -e kubernetes_version="
+                f"{run['target']}, or give it up with -e upgrade_abort=true."
+            )
+            yield Finding(name, "open_run", sentence)
+
+
 Rule = Callable[[View], Iterator[Finding]]
 NeedsRule = Callable[[View, dict[str, Needs]], Iterator[Finding]]
 
@@ -527,7 +540,7 @@ INVENTORY_RULES: tuple[Rule, ...] = (
     unreached,
     ignored_all,
 )
-PATH_RULES: tuple[Rule, ...] = (minor_skipped, downgrade, begun, api_servers_apart)
+PATH_RULES: tuple[Rule, ...] = (open_run, minor_skipped, downgrade, begun, api_servers_apart)
 VERSION_RULES: tuple[Rule, ...] = (
     kubelet_newer,
     kubelet_too_old,

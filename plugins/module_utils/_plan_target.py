@@ -47,7 +47,8 @@ def _from_repositories(view: View, asked: Version) -> Target:
     else:
         per_host = [{parse(p) for p in packages if parse(p).series == asked.series} for packages in offers.values()]
         common = set.intersection(*per_host) if per_host else set()
-        version = max(common) if common else None
+        # The same command goes on to the same patch, also when a newer one came out since the run began.
+        version = _open_target(view, asked) or (max(common) if common else None)
         if version is None and all(per_host):
             newest = ", ".join(f"{name} {max(found)}" for name, found in zip(offers, per_host))
             sentence = f"no patch of {asked} is offered to every host (the newest are: {newest}): name the version."
@@ -60,6 +61,11 @@ def _from_repositories(view: View, asked: Version) -> Target:
         elif not _installed_already(view, name, version):
             findings.append(Finding(name, "package", _not_offered(view, name, available)))
     return Target(version, packages, findings)
+
+
+def _open_target(view: View, asked: Version) -> Optional[Version]:
+    targets = {parse_or_none(run["target"]) for run in view.open_runs().values()}
+    return max((target for target in targets if target and target.series == asked.series), default=None)
 
 
 def _fits(package: str, asked: str, version: Optional[Version]) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubeadm
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import read_cordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
@@ -215,9 +216,15 @@ class View:
         return parse_or_none((self.host(name).get("record") or {}).get("target"))
 
     def begun(self, name: str) -> bool:
-        """Whether a run of ours to this target has touched the host: a step that ended, or kubeadm that did not."""
-        job = self.host(name).get("job") or {}
-        return self.target in (self.record_version(name), parse_or_none(job.get("target")))
+        """Whether a run of ours to this target has touched the host, beyond what is inert until it is used."""
+        record, job = self.host(name).get("record") or {}, self.host(name).get("job") or {}
+        touched = bool(record.get("steps")) or record.get("phase") in ("kubeadm", "kubelet")
+        return (touched and self.record_version(name) == self.target) or parse_or_none(job.get("target")) == self.target
+
+    def open_runs(self) -> dict[str, dict[str, Any]]:
+        """By host, the runs of ours that began there and did not end, whatever their target."""
+        runs = {name: _kubeadm.open_run(self.host(name)) for name in self.known}
+        return {name: run for name, run in runs.items() if run and not run["reached"]}
 
     def step_recorded(self, name: str, step: str) -> Optional[dict[str, Any]]:
         """The record of a step that ended well for this target."""

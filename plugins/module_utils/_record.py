@@ -20,6 +20,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 DIRECTORY = "/var/lib/clustercare"
 _RECORD = "upgrade.json"
 _HOST_LOCK = "lock"
+DONE = "done"
 
 
 def now() -> str:
@@ -77,13 +78,39 @@ def load(directory: str = DIRECTORY) -> Optional[dict[str, Any]]:
     return record
 
 
+def opened(record: Optional[dict[str, Any]], target: str, run: str, phase: str) -> dict[str, Any]:
+    """The record as a phase begins; what belonged to another target is history and dropped."""
+    same = record if record and record.get("target") == target else {}
+    begun = same.get("begun") or now()
+    return {"target": target, "run": run, "begun": begun, "phase": phase, "steps": dict(same.get("steps") or {})}
+
+
 def with_step(
     record: Optional[dict[str, Any]], step: str, target: str, run: str, finished: str, seconds: float, **more: Any
 ) -> dict[str, Any]:
-    """The record with a finished step noted; what belonged to another target is history and dropped."""
-    steps = dict(record["steps"]) if record and record.get("target") == target else {}
-    steps[step] = {"target": target, "run": run, "finished": finished, "seconds": seconds, **more}
-    return {"target": target, "run": run, "steps": steps}
+    """The record with a finished step noted; the kubelet's is the last one."""
+    found = opened(record, target, run, DONE if step == "kubelet" else step)
+    found["steps"][step] = {"target": target, "run": run, "finished": finished, "seconds": seconds, **more}
+    return found
+
+
+def is_open(record: Optional[dict[str, Any]]) -> bool:
+    """Whether a run began on this host and did not end its last step there."""
+    if not record:
+        return False
+    phase = record.get("phase") or (DONE if "kubelet" in (record.get("steps") or {}) else "kubeadm")
+    return bool(phase != DONE)
+
+
+def put_away(directory: str = DIRECTORY) -> bool:
+    """Move the record aside, so that no later run goes on from it; whether there was one."""
+    path = os.path.join(directory, _RECORD)
+    try:
+        os.replace(path, path + ".aborted")
+    except FileNotFoundError:
+        return False
+    sync_directory(directory)
+    return True
 
 
 def save(record: dict[str, Any], directory: str = DIRECTORY) -> None:

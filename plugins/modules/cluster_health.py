@@ -15,10 +15,11 @@ author: [clustercare.kubeadm authors (@clustercare)]
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
   - clustercare.kubeadm.attributes
+  - clustercare.kubeadm.cluster_lock
 attributes:
   check_mode:
     support: full
-    details: Only reads, in check mode too.
+    details: Only reads, in check mode too; beside that, the lock of O(lock_run) is renewed outside of check mode.
   diff_mode:
     support: none
     details: Changes nothing.
@@ -160,8 +161,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._health import Wanted, read_since
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._health_run import Options, watch_health
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import auth_argument_spec, connect
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import renew
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 
 def health(module: AnsibleModule) -> dict[str, Any]:
@@ -177,7 +180,9 @@ def health(module: AnsibleModule) -> dict[str, Any]:
         interval=params["interval"],
         wait=params["wait"],
     )
-    return watch_health(connect(module), options)
+    api = connect(module)
+    renew(api, params["lock_run"], Deadline(params["timeout"], "timeout"), module.check_mode)
+    return watch_health(api, options)
 
 
 def main() -> None:
@@ -194,6 +199,7 @@ def main() -> None:
             "passes": {"type": "int", "default": 3, "no_log": False},
             "interval": {"type": "float", "default": 2},
             "wait": {"type": "bool", "default": True},
+            "lock_run": {"type": "str"},
         },
         required_if=[("scope", "node", ["node"])],
         supports_check_mode=True,

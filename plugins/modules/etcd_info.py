@@ -18,6 +18,7 @@ description:
   - Needs root, and nothing but Python's standard library; C(kubectl) on the host only when etcd does not run.
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes
+  - clustercare.kubeadm.reconnecting
   - clustercare.kubeadm.etcd
 attributes:
   check_mode:
@@ -261,7 +262,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_watch import ACCESS_OPTIONS, info
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import RECONNECT, run_module
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
@@ -275,6 +276,7 @@ if __name__ == "__main__":
             **ACCESS_OPTIONS,
             "wait": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
+            **RECONNECT,
             "passes": {"type": "int", "default": 3, "no_log": False},
             "interval": {"type": "float", "default": 2},
         },

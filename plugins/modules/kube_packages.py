@@ -51,6 +51,7 @@ options:
     default: 1200
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes
+  - clustercare.kubeadm.reconnecting
 attributes:
   check_mode:
     support: full
@@ -161,7 +162,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _packages
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Recorder
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import RECONNECT, run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_choice import manager_of_host
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import locked
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
@@ -204,6 +205,7 @@ def main() -> None:
             "install": {"type": "list", "elements": "str", "default": ["kubeadm"]},
             "lock_timeout": {"type": "int", "default": 120},
             "timeout": {"type": "int", "default": 1200},
+            **RECONNECT,
         },
         supports_check_mode=True,
     )

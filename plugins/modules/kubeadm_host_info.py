@@ -35,6 +35,20 @@ options:
         M(clustercare.kubeadm.kubeadm_upgrade) left running on the host. V(0) does not wait.
     type: int
     default: 0
+  api_timeout:
+    description:
+      - Seconds to wait for the local API server when it is away because an unfinished upgrade of this collection left
+        it so. The facts say when it stays away. V(0) does not wait.
+    type: int
+    default: 0
+    version_added: 0.2.0
+  only_master:
+    description:
+      - The cluster has no other master, so that nothing can be done until its API server is back.
+        It is then waited for, for O(api_timeout), whatever the reason.
+    type: bool
+    default: false
+    version_added: 0.2.0
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes
 attributes:
@@ -162,6 +176,12 @@ host:
     record:
       description: What the newest run noted on this host's disk, V(null) when there was none.
       type: dict
+    open_run:
+      description: >-
+        The upgrade of this collection that began here and did not end, V(null) without one. C(reached) says that the
+        host runs its target all the same.
+      type: dict
+      sample: {run: 20261122T031500Z, target: 1.35.4, begun: "2026-11-22T03:15:09Z", phase: kubeadm, reached: false}
     job:
       description: >-
         The newest C(kubeadm) that M(clustercare.kubeadm.kubeadm_upgrade) started here, V(null) when there was none; its
@@ -189,41 +209,20 @@ host:
       elements: str
 """
 
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import Gatherer
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm import why_not_done
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Jobs
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_look import look
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
-
-_JOB = ("run", "step", "target", "running", "rc", "seconds", "taken")
-
-
-def look(module: AnsibleModule) -> dict[str, Any]:
-    jobs = Jobs()
-    job = jobs.look()
-    if module.params["job_timeout"] and job and job.running:
-        job = jobs.wait(Deadline(module.params["job_timeout"], "job_timeout"))
-    gatherer = Gatherer(module.params["kubeconfig"], module.params["patches_dir"])
-    host = gatherer.gather()
-    host["job"] = {name: getattr(job, name) for name in _JOB} if job else None
-    target = module.params["target"]
-    host["kubeadm_not_done"] = why_not_done(host, parse(target)) if target else []
-    return {"host": host}
 
 
 def main() -> None:
     run_module(
-        look,
+        lambda module: {"host": look(module.params)},
         argument_spec={
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
             "patches_dir": {"type": "path"},
             "target": {"type": "str"},
             "job_timeout": {"type": "int", "default": 0},
+            "api_timeout": {"type": "int", "default": 0},
+            "only_master": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -23,13 +23,14 @@ options:
       - V(control_plane) is C(kubeadm upgrade apply), for the first master.
       - V(node) is C(kubeadm upgrade node), for all others.
       - V(kubelet) restarts the kubelet when it is stale or not of the version. Its node has to be drained before.
+      - V(abort) gives an unfinished upgrade up. A kubeadm that still runs is waited for, then the host's record is put
+        away, so that an upgrade to another version can begin. What was upgraded stays upgraded.
     type: str
-    choices: [images, control_plane, node, kubelet]
+    choices: [images, control_plane, node, kubelet, abort]
     required: true
   version:
-    description: The exact version, such as V(1.35.4).
+    description: The exact version, such as V(1.35.4). Required unless O(step=abort).
     type: str
-    required: true
   run_id:
     description: The name of the run, for the record and the backup's file name. By default the present time.
     type: str
@@ -62,6 +63,7 @@ options:
     default: 1
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes
+  - clustercare.kubeadm.reconnecting
 attributes:
   check_mode:
     support: full
@@ -93,6 +95,11 @@ EXAMPLES = r"""
     run_id: 20261122T031500Z
   become: true
 
+- name: Give an unfinished upgrade up
+  clustercare.kubeadm.kubeadm_upgrade:
+    step: abort
+  become: true
+
 - name: Start the new kubelet of a drained node
   clustercare.kubeadm.kubeadm_upgrade:
     step: kubelet
@@ -103,7 +110,7 @@ EXAMPLES = r"""
 RETURN = r"""
 command:
   description: The command of the step.
-  returned: unless O(step=images)
+  returned: unless O(step=images) or O(step=abort)
   type: list
   elements: str
   sample: [kubeadm, upgrade, apply, v1.35.4, --yes]
@@ -124,7 +131,7 @@ missing:
   elements: str
 reasons:
   description: Why the step is not done; empty when it is, and then nothing was run.
-  returned: unless O(step=images) or an earlier kubeadm was taken over
+  returned: unless O(step=images), O(step=abort) or an earlier kubeadm was taken over
   type: list
   elements: str
   sample: ["no finished kubeadm run to 1.35.4 is recorded and the kubelet runs 1.34.4", "kubeadm-config says 1.34.4"]
@@ -154,12 +161,23 @@ backup:
   returned: when kubeadm was run on a master
   type: str
   sample: /var/lib/clustercare/backups/20261122T031500Z-kubernetes.tar.gz
+leader_moved:
+  description:
+    - The members from which and to which etcd's leadership was moved before this master was touched; V(null) when its
+      member was not the leader, or is the only one.
+  returned: when kubeadm was run or the kubelet was restarted on a master
+  type: dict
+  sample: {from: cp1, to: cp2}
 record:
-  description: What the host's disk now holds about the run.
+  description:
+    - What the host's disk now holds about the run. C(phase) is what was begun last, V(done) after the kubelet.
+    - With O(step=abort), what was put away.
   returned: unless O(step=images)
   type: dict
   sample:
     run: 20261122T031500Z
+    begun: "2026-11-22T03:15:09Z"
+    phase: kubeadm
     steps:
       kubeadm: {finished: "2026-11-22T03:20:11Z", run: 20261122T031500Z, seconds: 163.2, target: 1.35.4}
     target: 1.35.4
@@ -173,8 +191,8 @@ started:
   type: float
 evidence:
   description:
-    - Last log lines of each static pod (C(static_pods)) and of the C(kubelet), C(manifests_diff), and whether kubeadm
-      put the manifests back (C(rolled_back)).
+    - Last log lines of each static pod (C(static_pods)) and of the C(kubelet), C(manifests_diff), whether kubeadm
+      put the manifests back (C(rolled_back)), and which static pods did not run again (C(not_running)).
   returned: failure
   type: dict
 """
@@ -185,12 +203,17 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_upgrade import Upgrade, options_of
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import RECONNECT, run_module
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._upgrade_abort import abort
+
+STEPS = ["images", "control_plane", "node", "kubelet", "abort"]
 
 
 def upgrade(module: AnsibleModule) -> dict[str, Any]:
     if "all" in [name.lower() for name in module.params["ignore_preflight_errors"]]:
         raise CareError("ignore_preflight_errors=all is not taken; name the errors that you know.")
+    if module.params["step"] == "abort":
+        return abort(module.params["timeout"], module.check_mode)
     return Upgrade(options_of(module.params, module.check_mode)).run()
 
 
@@ -198,16 +221,18 @@ def main() -> None:
     run_module(
         upgrade,
         argument_spec={
-            "step": {"type": "str", "required": True, "choices": ["images", "control_plane", "node", "kubelet"]},
-            "version": {"type": "str", "required": True},
+            "step": {"type": "str", "required": True, "choices": STEPS},
+            "version": {"type": "str"},
             "run_id": {"type": "str"},
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
             "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
             "patches": {"type": "path"},
             "certificate_renewal": {"type": "bool", "default": True},
             "timeout": {"type": "int", "default": 1800},
+            **RECONNECT,
             "retries": {"type": "int", "default": 1},
         },
+        required_if=[("step", step, ["version"]) for step in STEPS if step != "abort"],
         supports_check_mode=True,
     )
 

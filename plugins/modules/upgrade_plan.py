@@ -99,20 +99,9 @@ options:
     choices: [delete, fail]
     default: fail
   controller:
-    description: Where Ansible itself runs.
+    description: Where Ansible itself runs, the answer of the lookup plugin P(clustercare.kubeadm.controller#lookup).
     type: dict
     default: {}
-    suboptions:
-      machine_id:
-        description: Content of C(/etc/machine-id).
-        type: str
-      hostname:
-        description: The host's name; in a pod, the pod's.
-        type: str
-      in_pod:
-        description: Whether Ansible runs in a pod.
-        type: bool
-        default: false
   timeout:
     description: Seconds to wait for the API's answers.
     type: int
@@ -228,15 +217,7 @@ ARGUMENTS: dict[str, Any] = {
     "max_unavailable": {"type": "str", "default": "1"},
     "drain_emptydir": {"type": "str", "choices": ["delete", "fail"], "default": "delete"},
     "drain_unmanaged": {"type": "str", "choices": ["delete", "fail"], "default": "fail"},
-    "controller": {
-        "type": "dict",
-        "default": {},
-        "options": {
-            "machine_id": {"type": "str"},
-            "hostname": {"type": "str"},
-            "in_pod": {"type": "bool", "default": False},
-        },
-    },
+    "controller": {"type": "dict", "default": {}},
     "timeout": {"type": "int", "default": 60},
 }
 

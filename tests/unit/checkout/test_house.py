@@ -98,7 +98,8 @@ def test_the_changelog_tells_of_this_version() -> None:
     assert version in releases
     assert f"v{version}" in (ROOT / "CHANGELOG.rst").read_text(encoding="utf-8")
     told = sorted(module["name"] for release in releases.values() for module in release.get("modules", []))
-    assert told == MODULES, "antsibull-changelog release --update-existing --refresh-plugins --reload-plugins"
+    released = [name for name in MODULES if documentation(name)["version_added"] <= version]
+    assert told == released, "antsibull-changelog release --update-existing --refresh-plugins --reload-plugins"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples" / "awx").glob("*.yml")), ids=lambda path: path.name)

@@ -212,8 +212,10 @@ class FakeApi:
             return self._patch(self.nodes[found[1]], body)
         if found:
             return 200, self.nodes[found[1]]
-        if path in self.objects:
-            return 200, self.objects[path]
+        if path in self.objects or (method == "POST" and body.get("kind") == "Lease"):
+            return self._object(method, path, body)
+        if path.startswith("/apis/coordination.k8s.io/") and not path.endswith("/leases"):
+            return status(404, "leases not found", "NotFound")
         namespace = re.search(r"/namespaces/([^/]+)/", path)
         collection: list[Json] = {
             "nodes": list(self.nodes.values()),
@@ -228,6 +230,24 @@ class FakeApi:
             on = selector.rsplit("=", 1)[1]
             items = [i for i in items if (i["spec"]["nodeName"] == on) != ("!=" in selector)]
         return 200, {"metadata": {}, "items": items}
+
+    def _object(self, method: str, path: str, body: Json) -> tuple[int, Json]:
+        """What ``objects`` holds by its path; a lease can be made, changed and deleted too."""
+        if method == "POST":
+            path = f"{path}/{body['metadata']['name']}"
+            if path in self.objects:
+                return status(409, "it already exists", "AlreadyExists")
+            body["metadata"].update(uid=f"uid-{next(_numbers)}", resourceVersion="1")
+            self.objects[path] = body
+            return 201, body
+        if method == "PATCH":
+            return self._patch(self.objects[path], body)
+        if method == "DELETE":
+            wanted = body["preconditions"]
+            if any(self.objects[path]["metadata"][key] != value for key, value in wanted.items()):
+                return status(409, "the preconditions are not met", "Conflict")
+            return 200, self.objects.pop(path)
+        return 200, self.objects[path]
 
     def _evict(self, namespace: str, name: str, body: Json) -> tuple[int, Json]:
         same = [

@@ -11,7 +11,8 @@ import json
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Callable, Optional, Union
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import MAGIC, fnv1a
@@ -137,3 +138,84 @@ def gateway(replies: dict[str, Reply]) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+PATHS = [
+    "/v3/cluster/member/add",
+    "/v3/cluster/member/list",
+    "/v3/cluster/member/promote",
+    "/v3/cluster/member/remove",
+    "/v3/kv/range",
+    "/v3/maintenance/alarm",
+    "/v3/maintenance/defragment",
+    "/v3/maintenance/hashkv",
+    "/v3/maintenance/status",
+    "/v3/maintenance/transfer-leadership",
+]
+
+
+class Cluster:
+    """Members that share one state, each behind a gateway of its own.
+
+    ``writes`` has every call that would change etcd, as (member's name, last part of the path, body).
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.members: list[dict[str, Any]] = [
+            {"ID": str(number), "name": name, "peerURLs": [f"https://10.80.0.1{number}:2380"], "clientURLs": []}
+            for number, name in enumerate(names, 1)
+        ]
+        self.leader = "1"
+        self.said: dict[str, dict[str, Any]] = {member["ID"]: {} for member in self.members}
+        self.writes: list[tuple[str, str, dict[str, Any]]] = []
+        # Replies that a test puts in front of the ordinary ones, by (member's id, last part of the path).
+        self.instead: dict[tuple[str, str], Reply] = {}
+
+    def url(self, number: int) -> str:
+        return str(self.members[number - 1]["clientURLs"][0])
+
+    def status(self, own: str) -> dict[str, Any]:
+        return {
+            "header": {"cluster_id": "7", "member_id": own, "revision": "900"},
+            "version": "3.6.5",
+            "dbSize": "1000",
+            "dbSizeInUse": "900",
+            "leader": self.leader,
+            "raftIndex": "5000",
+            "raftTerm": "2",
+            "raftAppliedIndex": "5000",
+            **self.said[own],
+        }
+
+    def answer(self, own: str, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        name = path.rsplit("/", 1)[1]
+        special = self.instead.get((own, name))
+        if special is not None:
+            return special(body) if callable(special) else special
+        if path == "/v3/maintenance/status":
+            return 200, json.dumps(self.status(own)).encode()
+        if path == "/v3/cluster/member/list":
+            return 200, json.dumps({"members": self.members}).encode()
+        if path == "/v3/kv/range":
+            return 200, b"{}"
+        return self.write(own, name, body)
+
+    def write(self, own: str, name: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        self.writes.append((next(one["name"] for one in self.members if one["ID"] == own), name, body))
+        if name == "transfer-leadership":
+            if self.leader != own:
+                return 400, b'{"error":"etcdserver: not leader","code":9,"message":"etcdserver: not leader"}'
+            self.leader = body["targetID"]
+        return 200, b"{}"
+
+
+@contextmanager
+def cluster(*names: str) -> Iterator[Cluster]:
+    """A whole cluster on loopback; its first member leads."""
+    one = Cluster(list(names))
+    with ExitStack() as stack:
+        for member in one.members:
+            own = member["ID"]
+            replies: dict[str, Reply] = {path: partial(one.answer, own, path) for path in PATHS}
+            member["clientURLs"] = [stack.enter_context(gateway(replies))]
+        yield one

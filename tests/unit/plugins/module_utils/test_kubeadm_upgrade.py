@@ -23,7 +23,7 @@ OLD, NEW = "1.34.4", "1.35.4"
 
 
 def a_host(version: str, role: str = "master", **changes: Any) -> dict[str, Any]:
-    pods = {name: {"version": version, "running": True, "flags": []} for name in CONTROL_PLANE}
+    pods = {name: {"version": version, "running": True, "current": True, "flags": []} for name in CONTROL_PLANE}
     return {
         "hostname": "cp1",
         "role": role,
@@ -32,7 +32,7 @@ def a_host(version: str, role: str = "master", **changes: Any) -> dict[str, Any]
         "static_pods": pods if role == "master" else {},
         "record": None,
         "busy": [],
-        "api": {"version": f"v{version}"},
+        "api": {"version": f"v{version}", "error": None},
         **changes,
     }
 
@@ -85,6 +85,9 @@ class OnPaper(Upgrade):
     def cluster_version(self, host: dict[str, Any]) -> Optional[Version]:
         return parse_or_none(NEW if self.systemd.started else self.cluster)
 
+    def lead_elsewhere(self) -> Optional[dict[str, str]]:
+        return {"from": "cp1", "to": "cp2"}
+
     def read(self, host: dict[str, Any], where: str, what: str) -> dict[str, Any]:
         if "daemonsets" in where:
             return {"items": [{"spec": {"template": a_pod("kube-proxy", self.proxy)}}]}
@@ -116,6 +119,7 @@ def test_kubeadm_is_run_once_and_recorded(tmp_path: pathlib.Path) -> None:
     upgrade = OnPaper(tmp_path, [a_host(OLD), a_host(NEW)], OLD)
     results = upgrade.run()
     assert results["changed"] and results["rc"] == 0 and upgrade.systemd.started == 1
+    assert results["leader_moved"] == {"from": "cp1", "to": "cp2"}
     assert results["command"] == ["kubeadm", "upgrade", "apply", "v1.35.4", "--yes"]
     assert results["backup"] == str(tmp_path / "backups" / "run-2-kubernetes.tar.gz")
     record = _record.load(str(tmp_path))
@@ -206,11 +210,22 @@ def test_a_failure_is_tried_again_once_and_then_explained(tmp_path: pathlib.Path
     assert upgrade.systemd.started == 2
     assert "static Pod hash for component kube-apiserver did not change" in failed.value.message
     assert "kube-apiserver said last: bind: address already in use" in failed.value.message
-    assert "manifests are as before" in failed.value.message
+    assert "manifests are as before, and the static pods run" in failed.value.message
     assert failed.value.results["changed"] is True
     assert [attempt["rc"] for attempt in failed.value.results["attempts"]] == [1, 1]
     assert failed.value.results["evidence"]["kubelet"] == ["a line"]
-    assert _record.load(str(tmp_path)) is None
+    record = _record.load(str(tmp_path))
+    assert record is not None and _record.is_open(record)
+    assert (record["run"], record["phase"], record["steps"]) == ("run-2", "kubeadm", {})
+
+
+def test_a_rollback_that_did_not_work_is_said(tmp_path: pathlib.Path) -> None:
+    dead = a_host(OLD)
+    dead["static_pods"]["kube-apiserver"] = {"version": OLD, "running": False, "current": False, "flags": []}
+    upgrade = OnPaper(tmp_path, [a_host(OLD), dead], OLD, script="exit 1", retries=0, timeout=1)
+    with pytest.raises(CareError, match="as before, but kube-apiserver does not run") as failed:
+        upgrade.run()
+    assert failed.value.results["evidence"]["not_running"] == ["kube-apiserver does not run"]
 
 
 def test_a_flickering_failure_does_not_stop_the_run(tmp_path: pathlib.Path) -> None:

@@ -121,6 +121,11 @@ class World:
         self.hosts[name]["record"] = {"target": target, "run": "r1", "steps": done}
         return self
 
+    def begun(self, name: str, target: str, phase: str = "images") -> World:
+        begun = {"target": target, "run": "r1", "begun": "2026-01-01T00:00:00Z", "phase": phase, "steps": {}}
+        self.hosts[name]["record"] = begun
+        return self
+
     def cordoned(self, name: str, by: Optional[str]) -> World:
         self.nodes[name]["spec"]["unschedulable"] = True
         if by:
@@ -312,6 +317,8 @@ REFUSED: list[tuple[str, Callable[[World], Any], str, str, list[str]]] = [
     ("old kubeadm without package management", both(
         change("request.manage_packages", False), change("hosts.cp1.kubelet.installed", NEW)),
      "cp1", "binaries", ["kubeadm", OLD, "upgrade_manage_packages"]),
+    ("an upgrade to another version is open", call("begun", "w1", "1.35.0"), "w1", "open_run",
+     ["1.35.0", NEW, "run r1", "2026-01-01T00:00:00Z", "kubernetes_version=1.35.0", "upgrade_abort=true"]),
     ("a trap", change("hosts.w1.cgroup", 1), "w1", "trap_cgroup_config", ["cgroup v1", "failCgroupV1"]),
 ]  # fmt: skip
 
@@ -477,7 +484,7 @@ def packages_behind() -> World:
 
 
 def record_of_another_target() -> World:
-    return killed_after_upload_config().recorded("cp1", "kubeadm", target="1.34.4")
+    return killed_after_upload_config().recorded("cp1", "kubeadm", "kubelet", target="1.34.4")
 
 
 @pytest.mark.parametrize(
@@ -561,6 +568,25 @@ def test_a_minor_is_the_newest_patch_that_all_hosts_offer() -> None:
     world.packages["w2"]["available"] = ["1.35.0-1.1", "1.35.3-1.1"]
 
     assert world.plan()["target"] == "1.35.0"
+
+
+def test_a_minor_means_the_patch_whose_upgrade_is_open() -> None:
+    world = World().begun("w1", "1.35.0")
+    world.request["version"] = "1.35"
+    plan = world.plan()
+
+    assert plan["target"] == "1.35.0" and plan["refusals"] == []
+
+
+def test_a_host_that_was_only_prepared_is_not_excused() -> None:
+    assert [r["rule"] for r in World().begun("w1", NEW).down("w1").plan()["refusals"]] == ["not_ready"]
+    assert World().begun("w1", NEW, phase="kubelet").down("w1").plan()["refusals"] == []
+
+
+def test_a_run_that_died_after_the_last_step_holds_nothing_back() -> None:
+    world = World().begun("w1", "1.34.4", phase="kubelet")
+
+    assert world.plan()["refusals"] == []
 
 
 def test_no_common_patch_names_what_each_host_offers() -> None:

@@ -39,6 +39,27 @@ def test_a_finished_step_is_noted(before: Optional[dict[str, Any]], target: str,
     }
 
 
+def test_a_run_is_open_from_its_first_phase_to_the_kubelet() -> None:
+    assert not _record.is_open(None)
+    record = _record.opened(OLD, "1.36.3", "b", "images")
+    assert _record.is_open(record) and record["steps"] == {} and record["phase"] == "images"
+    again = _record.opened({**record, "begun": "then"}, "1.36.3", "c", "kubeadm")
+    assert (again["begun"], again["run"]) == ("then", "c")
+    done = _record.with_step(again, "kubeadm", "1.36.3", "c", "then", 1.0)
+    assert _record.is_open(done)
+    assert not _record.is_open(_record.with_step(done, "kubelet", "1.36.3", "c", "then", 1.0))
+    assert _record.is_open(OLD), "written before there were phases"
+
+
+def test_a_record_that_was_put_away_opens_no_run(tmp_path: pathlib.Path) -> None:
+    directory = str(tmp_path)
+    assert _record.put_away(directory) is False
+    _record.save(OLD, directory)
+    assert _record.put_away(directory) is True
+    assert _record.load(directory) is None
+    assert os.listdir(directory) == ["upgrade.json.aborted"]
+
+
 def test_what_was_saved_is_loaded_and_nobody_else_may_read_it(tmp_path: pathlib.Path) -> None:
     directory = str(tmp_path / "care")
     assert _record.load(directory) is None

@@ -1,0 +1,54 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's half of the modules that work on a host for long: a connection lost meanwhile is made again.
+
+The modules may be run twice: what the lost one left running on the host is waited for, and its result taken.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Optional
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+_PAUSE = 3.0
+display = Display()
+
+
+class ActionModule(ActionBase):
+    """Runs the module of the task's own name: links give this plugin to the others, see beside it."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        patience = float(self._task.args.get("reconnect_timeout") or 0)
+        answer, lost = self._attempt(task_vars)
+        if lost and not patience:
+            raise lost
+        began = time.monotonic()
+        while lost and time.monotonic() - began < patience:
+            display.warning(f"{self._task.get_name()}: the connection was lost and is made again. {lost}")
+            time.sleep(_PAUSE)
+            answer, lost = self._attempt(task_vars)
+        if lost:
+            answer = {
+                "failed": True,
+                "msg": f"The connection was lost in the middle of the step and did not come back within {patience:g} s "
+                f"(option reconnect_timeout): {str(lost).strip().rstrip('.')}. What runs on the host goes on. When it "
+                "can be reached again, the same command takes its result.",
+            }
+        result.update(answer)
+        return result
+
+    def _attempt(
+        self, task_vars: Optional[dict[str, Any]]
+    ) -> tuple[dict[str, Any], Optional[AnsibleConnectionFailure]]:
+        try:
+            return self._execute_module(task_vars=task_vars), None
+        except AnsibleConnectionFailure as error:
+            return {}, error
