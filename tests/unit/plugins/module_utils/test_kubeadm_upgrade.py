@@ -11,7 +11,12 @@ from typing import Any, Optional
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _evidence, _kubeadm_upgrade, _record
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _evidence,
+    _kubeadm_upgrade,
+    _kubelet_restart,
+    _record,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm import CONTROL_PLANE
@@ -288,5 +293,5 @@ def test_options_that_cannot_be_meant_are_refused(tmp_path: pathlib.Path, params
 
 
 def test_a_dead_health_port_is_told() -> None:
-    assert "does not answer" in str(_kubeadm_upgrade.healthz(("127.0.0.1", 1)))
-    assert _kubeadm_upgrade.healthz(None) is None
+    assert "does not answer" in str(_kubelet_restart.healthz(("127.0.0.1", 1)))
+    assert _kubelet_restart.healthz(None) is None
