@@ -145,7 +145,7 @@ class Lab:
             for line in log.read_text().splitlines() if log.exists() else ():
                 with suppress(json.JSONDecodeError):  # the line that is just being written
                     event = json.loads(line)
-                    if event["user"]["username"] == "kubernetes-admin":
+                    if event["user"].get("username") == "kubernetes-admin":
                         found.append(event)
         return sorted(found, key=lambda event: str(event["requestReceivedTimestamp"]))
 

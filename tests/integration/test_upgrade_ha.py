@@ -286,7 +286,8 @@ def second_run_changes_nothing(scene: Scene) -> None:
 
 class TestThreeMastersAndAllProcessesKilled:
     @pytest.fixture(scope="class")
-    def scene(self, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    @classmethod
+    def scene(cls, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         with cluster(lab, tmp_path_factory.mktemp("three"), 3, 2, everything=True) as scene:
             yield scene
 
@@ -393,7 +394,8 @@ class TestThreeMastersAndAllProcessesKilled:
 
 class TestFiveMastersAndTheMainProcessKilled:
     @pytest.fixture(scope="class")
-    def scene(self, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    @classmethod
+    def scene(cls, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         with cluster(lab, tmp_path_factory.mktemp("five"), 5, 2, everything=False) as scene:
             yield scene
 
