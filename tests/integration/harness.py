@@ -105,8 +105,8 @@ class Lab:
             if not any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
         ]
 
-    def unready_pods(self, since: float = 0) -> list[str]:
-        """Pods of the whole cluster that do not serve, finished ones left out.
+    def unready_pods(self, since: float = 0, node: str = "") -> list[str]:
+        """Pods of the whole cluster, or of one node, that do not serve; finished ones are left out.
 
         :param since: a pod with a container from before this time is not seen as it is now.
         """
@@ -122,7 +122,9 @@ class Lab:
         return [
             f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
             for pod in self.get("pods", "--all-namespaces")["items"]
-            if pod["status"].get("phase") != "Succeeded" and not serves(pod["status"])
+            if node in ("", pod["spec"].get("nodeName"))
+            and pod["status"].get("phase") != "Succeeded"
+            and not serves(pod["status"])
         ]
 
     def fingerprints(self, *nodes: str) -> dict[str, str]:

@@ -308,7 +308,8 @@ class TestThreeMastersAndAllProcessesKilled:
         assert "Refused, and nothing is changed." in printed
         assert "cp1" in printed and "cannot be reached" in printed
         assert lab.fingerprints(*others) == before
-        wait_for("every pod is Ready again", lambda: not lab.unready_pods(on), 180)
+        wait_for("every pod of cp1 is Ready again", lambda: not lab.unready_pods(on, "cp1"), 180)
+        wait_for("every pod is Ready", lambda: not lab.unready_pods() and not lab.not_ready())
 
     def test_killed_with_a_new_etcd(self, scene: Scene) -> None:
         killed_with_a_new_etcd(scene)
