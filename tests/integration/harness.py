@@ -329,7 +329,7 @@ class Watch:
     def __init__(self, lab: Lab, look_closer: Callable[[str], list[str]]) -> None:
         """:param look_closer: is given the machine of a new kubeadm, and tells what is wrong there."""
         self.lab, self.look_closer = lab, look_closer
-        self.problems: list[str] = []
+        self._problems: list[str] = []
         self.seen: dict[int, str] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep_looking)
@@ -342,17 +342,22 @@ class Watch:
         self._done.set()
         self._thread.join()
 
+    def take_problems(self) -> list[str]:
+        """What was seen since the last call, each once."""
+        found, self._problems = self._problems, []
+        return sorted(set(found))
+
     def _keep_looking(self) -> None:
         while not self._done.wait(0.25):
             now = kubeadm_upgrades(self.lab.name)
             machines = sorted(now.values())
             masters = [name for name in machines if name.startswith("cp")]
             if len(set(machines)) < len(machines) or len(masters) > 1:
-                self.problems.append(f"kubeadm ran on {machines} at once")
+                self._problems.append(f"kubeadm ran on {machines} at once")
             for pid, machine in now.items():
                 if pid not in self.seen:
                     self.seen[pid] = machine
                     try:
-                        self.problems += self.look_closer(machine)
+                        self._problems += self.look_closer(machine)
                     except (AssertionError, subprocess.SubprocessError) as failure:
-                        self.problems.append(f"kubeadm began on {machine}, and it could not be looked at: {failure}")
+                        self._problems.append(f"kubeadm began on {machine}, and it could not be looked at: {failure}")
