@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import FIELD_MANAGER, Api
@@ -25,16 +25,18 @@ class Owner:
     purpose: str
     run: str | None
     host: str
+    reason: str | None = None
 
     def cordon(self) -> Cordon:
         """The cordon that this owner sets now."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        return Cordon(True, self.purpose, self.run, self.host, now, FIELD_MANAGER, marked=True)
+        return Cordon(True, self.purpose, self.run, self.host, now, FIELD_MANAGER, True, self.reason)
 
     def annotation(self) -> str:
         """As it stands on the node."""
         cordon = self.cordon()
-        return json.dumps({"owner": cordon.owner, "run": cordon.run, "host": cordon.host, "time": cordon.time})
+        noted = {"owner": cordon.owner, "run": cordon.run, "host": cordon.host, "time": cordon.time}
+        return json.dumps({**noted, "reason": self.reason} if self.reason else noted)
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,26 @@ class Cordon:
     time: str | None = None
     setter: str | None = None
     marked: bool = False
+    reason: str | None = None
 
     def is_ours(self, purpose: str) -> bool:
         """Whether it was set for this purpose, by this run or an earlier one."""
         return self.cordoned and self.owner == purpose
 
+    def same_hands(self, other: Cordon) -> bool:
+        """Whether nobody lifted it, set it anew or took it over between the two looks."""
+        return (self.cordoned, self.owner, self.run) == (other.cordoned, other.owner, other.run)
+
     def data(self) -> dict[str, Any]:
         """For a module's result."""
-        return {"cordoned": self.cordoned, "owner": self.owner, "run": self.run, "time": self.time}
+        told = ("cordoned", "owner", "run", "host", "time", "reason")
+        return {name: getattr(self, name) for name in told}
 
     def __str__(self) -> str:
         if self.owner:
             told = [f"run {self.run}" if self.run else "", f"from {self.host}" if self.host else ""]
             told.append(f"at {self.time}" if self.time else "")
+            told.append(self.reason or "")
             said = ", ".join(item for item in told if item)
             return f"for '{self.owner}'" + (f" ({said})" if said else "")
         by = f"by {self.setter}" if self.setter else "by somebody else"
@@ -86,7 +95,7 @@ def read_cordon(node: dict[str, Any]) -> Cordon:
         owner = str(told["owner"])
     except (ValueError, TypeError, KeyError):
         return Cordon(True, setter=setter, time=time, marked=True)
-    return Cordon(True, owner, told.get("run"), told.get("host"), told.get("time"), setter, marked=True)
+    return Cordon(True, owner, told.get("run"), told.get("host"), told.get("time"), setter, True, told.get("reason"))
 
 
 def _last_setter(metadata: dict[str, Any]) -> tuple[str | None, str | None]:
@@ -102,20 +111,48 @@ def node_path(name: str) -> str:
     return f"/api/v1/nodes/{name}"
 
 
-def set_cordon(api: Api, name: str, owner: Owner, deadline: Deadline) -> tuple[Cordon, bool]:
-    """Cordon a node and note the owner in one step, unless it is cordoned already; then read it back.
+def get_node(api: Api, name: str, deadline: Deadline) -> dict[str, Any]:
+    """The node of this name.
 
-    :returns: the cordon as it is now, and whether this call set it.
+    :raises CareError: naming those that exist.
+    """
+    node = api.find(node_path(name), deadline)
+    if node is None:
+        there = sorted(n["metadata"]["name"] for n in api.list("/api/v1/nodes", deadline))
+        raise CareError(f"There is no node {name} in the cluster at {api.host} (option name); it has {there}.")
+    return node
+
+
+class Change(NamedTuple):
+    """A cordon before and after, and whether this call changed it."""
+
+    before: Cordon
+    after: Cordon
+    changed: bool
+
+
+def wants_change(found: Cordon, owner: Owner, take_over: bool) -> bool:
+    """Whether ``set_cordon`` has something to write: no cordon yet, or one of our purpose to take over."""
+    return not found.cordoned or (take_over and found.is_ours(owner.purpose) and found.run != owner.run)
+
+
+def set_cordon(api: Api, name: str, owner: Owner, deadline: Deadline, take_over: bool = True) -> Change:
+    """Cordon a node and note the owner in one step; then read it back. Somebody else's cordon is left as it is.
+
+    :param take_over: put our run's name on a cordon that an earlier run set for the same purpose, which stops
+        a drain that this run may have left behind.
     :raises CareError: when the API server did not keep it.
     """
-    for race in range(_RACES):
+    before: Optional[Cordon] = None
+    for _race in range(_RACES):
         node = api.get(node_path(name), deadline)
         found = read_cordon(node)
-        if found.cordoned:
+        if not wants_change(found, owner, take_over):
             # After a conflict it may be our own patch, whose first answer was lost.
-            return found, race > 0 and found.is_ours(owner.purpose) and found.run == owner.run
-        body = _change(node, True, owner.annotation())
-        if api.patch(node_path(name), body, deadline) is None:
+            ours = before is not None and found.is_ours(owner.purpose) and found.run == owner.run
+            return Change(before if before and ours else found, found, ours)
+        before = found
+        if api.patch(node_path(name), _change(node, True, owner.annotation()), deadline) is None:
             continue
         now = read_cordon(api.get(node_path(name), deadline))
         if not now.cordoned:
@@ -124,27 +161,32 @@ def set_cordon(api: Api, name: str, owner: Owner, deadline: Deadline) -> tuple[C
                 "Nothing was evicted.",
                 changed=True,
             )
-        return now, True
+        return Change(before, now, True)
     raise CareError(f"Node {name} changes faster than it can be cordoned; nothing was evicted, run it again.")
 
 
-def lift_cordon(api: Api, name: str, purpose: str, force: bool, deadline: Deadline) -> tuple[Cordon, bool]:
+def lift_cordon(
+    api: Api, name: str, purpose: str, force: bool, deadline: Deadline, only_run: Optional[str] = None
+) -> Change:
     """Uncordon a node if the cordon is ours (or with force), and remove our mark; then read it back.
 
-    :returns: the cordon as it is now, and whether this call changed anything.
+    :param only_run: leave it if another run of the same purpose has taken it over.
     """
-    for race in range(_RACES):
+    before: Optional[Cordon] = None
+    for _race in range(_RACES):
         node = api.get(node_path(name), deadline)
         found = read_cordon(node)
-        if not may_lift(found, purpose, force):
+        taken_over = only_run is not None and found.cordoned and found.run != only_run
+        if taken_over or not may_lift(found, purpose, force):
             # After a conflict it may be our own patch, whose first answer was lost.
-            return found, race > 0 and not found.cordoned
+            return Change(before or found, found, before is not None and not found.cordoned)
+        before = found
         if api.patch(node_path(name), _change(node, None, None), deadline) is None:
             continue
         now = read_cordon(api.get(node_path(name), deadline))
         if now.is_ours(purpose):
             raise CareError(f"Node {name} was uncordoned, but is still cordoned when read back; run it again.")
-        return now, True
+        return Change(before, now, True)
     raise CareError(f"Node {name} changes faster than it can be uncordoned; run it again.")
 
 

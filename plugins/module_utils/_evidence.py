@@ -94,14 +94,21 @@ def component_in(text: str) -> Optional[str]:
     return found.group(0) if found else None
 
 
+def rolled_back(before: dict[str, str], after: dict[str, str]) -> bool:
+    """Whether kubeadm put the manifests back. A new etcd it leaves when what comes after etcd fails."""
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    return changed <= {"etcd.yaml"}
+
+
 def gather(before: dict[str, str], runner: Runner = run) -> dict[str, Any]:
     """All of it for the result of a failed task."""
-    diff = manifests_diff(before, manifests())
+    after = manifests()
     return {
         "static_pods": pod_logs(),
         "kubelet": kubelet_journal(runner),
-        "manifests_diff": diff,
-        "rolled_back": not diff,
+        "manifests_diff": manifests_diff(before, after),
+        "rolled_back": rolled_back(before, after),
+        "new_etcd": before.get("etcd.yaml") != after.get("etcd.yaml"),
     }
 
 
@@ -115,6 +122,7 @@ def not_running(pods: dict[str, Any]) -> list[str]:
 def rollback_words(evidence: dict[str, Any]) -> str:
     """Whether kubeadm's own rollback worked: the manifests, and what runs from them."""
     said = "The static pod manifests are " + ("as before" if evidence["rolled_back"] else "not as before")
+    said += " (but etcd's, which kubeadm leaves new)" if evidence["rolled_back"] and evidence["new_etcd"] else ""
     wrong = evidence.get("not_running")
     return f"{said}, but {' and '.join(wrong)}." if wrong else f"{said}, and the static pods run."
 

@@ -192,7 +192,8 @@ started:
 evidence:
   description:
     - Last log lines of each static pod (C(static_pods)) and of the C(kubelet), C(manifests_diff), whether kubeadm
-      put the manifests back (C(rolled_back)), and which static pods did not run again (C(not_running)).
+      put the manifests back (C(rolled_back); a new etcd, C(new_etcd), it leaves when a later component fails), and
+      which static pods did not run again (C(not_running)).
   returned: failure
   type: dict
 """

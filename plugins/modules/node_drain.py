@@ -230,41 +230,31 @@ api_calls:
   sample: {get: 3, list: 16, patch: 1, create: 12}
 """
 
-import platform
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import Owner
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain import Wishes
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_run import (
-    Options,
-    cordoned,
-    drained,
-    uncordoned,
-)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon_run import cordoned, uncordoned
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_options import read_options
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_run import drained
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import auth_argument_spec, connect
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 
 STATES = {"drained": drained, "cordoned": cordoned, "uncordoned": uncordoned}
+STRINGS = {"type": "list", "elements": "str"}
+RULE = {
+    "selector": {"type": "str"},
+    "namespaces": STRINGS,
+    "namespace_selector": {"type": "str"},
+    "behavior": {"type": "str", "choices": ["drain", "skip", "wait_completed"], "default": "drain"},
+    "order": {"type": "int", "default": 0},
+}
 
 
 def drain(module: AnsibleModule) -> dict[str, Any]:
     """One call does the whole step."""
-    params = module.params
-    options = Options(
-        name=params["name"],
-        owner=Owner(params["owner"], params["run_id"], platform.node()),
-        wishes=Wishes(params["daemonsets"], params["emptydir"], params["unmanaged"]),
-        timeout=params["timeout"],
-        grace_period=params["grace_period"],
-        max_concurrent=params["max_concurrent"],
-        last_replica_wait=params["last_replica_wait"],
-        restore=params["on_failure"] == "restore",
-        force_uncordon=params["force_uncordon"],
-        check=module.check_mode,
-    )
-    return STATES[params["state"]](connect(module, options.max_concurrent), options)
+    options = read_options(module.params, module.check_mode)
+    return STATES[module.params["state"]](connect(module, options.max_concurrent), options)
 
 
 def main() -> None:
@@ -272,20 +262,36 @@ def main() -> None:
         drain,
         argument_spec={
             **auth_argument_spec(),
-            "name": {"type": "str", "required": True},
+            "name": {"type": "str"},
+            "names": STRINGS,
+            "max_parallel_nodes": {"type": "int", "default": 1},
             "state": {"type": "str", "choices": list(STATES), "default": "drained"},
             "owner": {"type": "str", "default": "node_drain"},
             "run_id": {"type": "str"},
+            "cordon_reason": {"type": "str"},
             "timeout": {"type": "float", "default": 600},
             "grace_period": {"type": "int"},
-            "daemonsets": {"type": "str", "choices": ["ignore", "fail"], "default": "ignore"},
+            "pod_selector": {"type": "str"},
+            "namespaces": STRINGS,
+            "exclude_namespaces": STRINGS,
+            "rules": {"type": "list", "elements": "dict", "options": RULE},
+            "daemonsets": {"type": "str", "choices": ["ignore", "fail", "evict"], "default": "ignore"},
             "emptydir": {"type": "str", "choices": ["fail", "delete"], "default": "fail"},
             "unmanaged": {"type": "str", "choices": ["fail", "delete"], "default": "fail"},
+            "eviction": {"type": "str", "choices": ["evict", "delete"], "default": "evict"},
+            "pdb_timeout": {"type": "float"},
+            "on_pdb_timeout": {"type": "str", "choices": ["fail", "delete"], "default": "fail"},
             "max_concurrent": {"type": "int", "default": 10},
             "last_replica_wait": {"type": "float", "default": 60},
+            "skip_terminating_older_than": {"type": "float"},
+            "unreachable": {"type": "str", "choices": ["fail", "best_effort"], "default": "fail"},
+            "wait_for_volume_detach": {"type": "bool", "default": False},
+            "capacity_check": {"type": "str", "choices": ["off", "warn", "fail"], "default": "off"},
             "on_failure": {"type": "str", "choices": ["keep_cordoned", "restore"], "default": "keep_cordoned"},
             "force_uncordon": {"type": "bool", "default": False},
         },
+        mutually_exclusive=[("name", "names")],
+        required_one_of=[("name", "names")],
         supports_check_mode=True,
     )
 

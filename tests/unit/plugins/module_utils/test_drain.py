@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _drain
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _budget,
+    _capacity,
+    _drain,
+    _replicas,
+    _selector,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import read_pod
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import budget, node, pod
 
 EMPTY_DIR = [{"name": "data", "emptyDir": {}}]
@@ -39,18 +46,18 @@ GOES = _drain.Wishes(emptydir="delete", unmanaged="delete")
     ],
 )
 def test_verdicts(found: Any, wishes: _drain.Wishes, action: str, obstacles: tuple[str, ...]) -> None:
-    verdict = _drain.classify(_drain.read_pod(found), {"DaemonSet-shop-there"}, wishes)
+    verdict = _drain.classify(read_pod(found), {"DaemonSet-shop-there"}, wishes)
     assert (verdict.action, verdict.obstacles) == (action, obstacles)
 
 
 def test_an_owner_that_does_not_control_a_pod_would_not_bring_it_back() -> None:
     found = pod("a", of="Backup/nightly")
     found["metadata"]["ownerReferences"][0]["controller"] = False
-    assert _drain.classify(_drain.read_pod(found), (), _drain.Wishes()).obstacles == ("unmanaged",)
+    assert _drain.classify(read_pod(found), (), _drain.Wishes()).obstacles == ("unmanaged",)
 
 
 def test_what_is_lost_is_told() -> None:
-    verdict = _drain.classify(_drain.read_pod(pod("a", of=None, volumes=EMPTY_DIR)), (), GOES)
+    verdict = _drain.classify(read_pod(pod("a", of=None, volumes=EMPTY_DIR)), (), GOES)
     assert verdict.risks == ("no controller would bring it back", "local data in emptyDir data")
 
 
@@ -70,10 +77,10 @@ def test_what_is_lost_is_told() -> None:
     ],
 )
 def test_selectors(selector: Any, labels: dict[str, str], matches: bool) -> None:
-    assert _drain.selects(selector, labels) is matches
+    assert _selector.selects(selector, labels) is matches
 
 
-def numbers(healthy: int, desired: int, policy: str = "IfHealthyBudget", observed: int = 1) -> _drain.Budget:
+def numbers(healthy: int, desired: int, policy: str = "IfHealthyBudget", observed: int = 1) -> _budget.Budget:
     found = budget("b", desired, app="web")
     found["spec"]["unhealthyPodEvictionPolicy"] = policy
     allowed = max(0, healthy - desired)
@@ -83,7 +90,7 @@ def numbers(healthy: int, desired: int, policy: str = "IfHealthyBudget", observe
         "disruptionsAllowed": allowed,
         "observedGeneration": observed,
     }
-    return _drain.read_budget(found)
+    return _budget.read_budget(found)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +106,8 @@ def numbers(healthy: int, desired: int, policy: str = "IfHealthyBudget", observe
         (pod("a"), numbers(0, 1, "AlwaysAllow"), False),
     ],
 )
-def test_who_goes_without_asking_the_budget(found: Any, guard: _drain.Budget, free: bool) -> None:
-    assert _drain.bypasses(_drain.read_pod(found), guard) is free
+def test_who_goes_without_asking_the_budget(found: Any, guard: _budget.Budget, free: bool) -> None:
+    assert _budget.bypasses(read_pod(found), guard) is free
 
 
 def test_a_budget_whose_numbers_are_old_has_no_room() -> None:
@@ -108,8 +115,17 @@ def test_a_budget_whose_numbers_are_old_has_no_room() -> None:
     assert old.allowed == 0 and "not yet computed" in str(old)
 
 
+def sort(here: list[Any], elsewhere: list[Any], emptied: tuple[str, ...] = ()) -> _replicas.Ready:
+    """The Ready pods as a drain sees them that still has to ask those ``here``; the first is the oldest."""
+    for number, found in enumerate([*here, *elsewhere]):
+        found["metadata"]["creationTimestamp"] = f"2026-11-22T00:00:0{number}Z"
+    pods = [read_pod(found) for found in [*here, *elsewhere]]
+    waiting = {pod.uid for pod in pods[: len(here)]}
+    return _replicas.sort_ready(pods[0], pods, waiting, set(), set(emptied))
+
+
 @pytest.mark.parametrize(
-    ("here", "staying", "held"),
+    ("here", "elsewhere", "held"),
     [
         ([pod("a")], [pod("x", on="w2")], None),
         ([pod("a"), pod("b")], [], "a"),
@@ -118,13 +134,23 @@ def test_a_budget_whose_numbers_are_old_has_no_room() -> None:
         ([pod("a"), pod("b")], [pod("x", on="w2", deletionTimestamp="t")], "a"),
         ([pod("a", deletionTimestamp="t"), pod("b")], [], "b"),
         ([pod("a", ready=False)], [], None),
+        ([pod("a")], [pod("x", on="w2", of="ReplicaSet/other")], "a"),
     ],
 )
-def test_the_last_ready_replica_is_held(here: list[Any], staying: list[Any], held: str | None) -> None:
-    for number, found in enumerate(here):
-        found["metadata"]["creationTimestamp"] = f"2026-11-22T00:00:0{number}Z"
-    chosen = _drain.to_hold([_drain.read_pod(p) for p in here], [_drain.read_pod(p) for p in staying])
-    assert (chosen.name if chosen else None) == held
+def test_the_last_ready_replica_is_held(here: list[Any], elsewhere: list[Any], held: str | None) -> None:
+    last = sort(here, elsewhere).last
+    assert (last.name if last else None) == held
+
+
+def test_of_two_drains_one_keeps_the_oldest_replica_and_both_know_which() -> None:
+    a, b = pod("a"), pod("b", on="w2")
+    ours, theirs = sort([a], [b], ("w2",)), sort([b], [a], ("w1",))
+    assert ours.last and ours.last.name == "a" and theirs.last and theirs.last.name == "b"
+    a["metadata"]["creationTimestamp"] = "2026-11-21T00:00:00Z"
+    first, second = read_pod(a), read_pod(b)
+    one = _replicas.sort_ready(first, [first, second], {first.uid}, set(), {"w2"})
+    other = _replicas.sort_ready(second, [first, second], {second.uid}, set(), {"w1"})
+    assert not one.neighbour_keeps(first) and other.neighbour_keeps(second)
 
 
 def endpoint_slice(service: str, *uids: str, ready: bool = True) -> dict[str, Any]:
@@ -147,7 +173,7 @@ def endpoint_slice(service: str, *uids: str, ready: bool = True) -> dict[str, An
     ],
 )
 def test_every_service_of_the_held_pod_needs_another_endpoint(slices: list[Any], served: bool) -> None:
-    assert _drain.serving(slices, "held", {"new"}) is served
+    assert _replicas.serving(slices, "held", {"new"}) is served
 
 
 MASTER_TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
@@ -170,24 +196,24 @@ MASTER_TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSch
     ],
 )
 def test_places_for_a_replacement(spec: dict[str, Any], other: Any, takes: bool) -> None:
-    assert bool(_drain.places(_drain.read_pod(pod("a", **spec)), [other], "w1")) is takes
+    assert bool(_capacity.places(read_pod(pod("a", **spec)), [other], "w1")) is takes
 
 
 def test_required_affinity_decides_about_a_place() -> None:
     term = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]}
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
-    found = _drain.read_pod(pod("a", affinity={"nodeAffinity": required}))
+    found = read_pod(pod("a", affinity={"nodeAffinity": required}))
     nodes = [node("w2", labels={"zone": "a"}), node("w3", labels={"zone": "b"})]
-    assert _drain.places(found, nodes, "w1") == ["w3"]
+    assert _capacity.places(found, nodes, "w1") == ["w3"]
 
 
 def test_waves_follow_the_budgets_numbers() -> None:
-    guarded = [_drain.read_pod(pod(f"g{n}")) for n in range(5)]
-    stuck = _drain.read_pod(pod("s", labels={"app": "stuck"}))
-    free, held = (_drain.read_pod(pod(name, labels={"app": name})) for name in ("free", "held"))
+    guarded = [read_pod(pod(f"g{n}")) for n in range(5)]
+    stuck = read_pod(pod("s", labels={"app": "stuck"}))
+    free, held = (read_pod(pod(name, labels={"app": name})) for name in ("free", "held"))
     closed = budget("closed", 1, app="stuck")
     closed["status"] = {"observedGeneration": 1, "currentHealthy": 1, "desiredHealthy": 1, "disruptionsAllowed": 0}
-    plan = _drain.preview([*guarded, stuck, free, held], [numbers(5, 3), _drain.read_budget(closed)], {held.uid})
+    plan = _drain.preview([*guarded, stuck, free, held], [numbers(5, 3), _budget.read_budget(closed)], {held.uid})
     assert plan.waves == [
         ["shop/g0", "shop/g1", "shop/free"],
         ["shop/g2", "shop/g3", "shop/held"],
@@ -199,4 +225,4 @@ def test_waves_follow_the_budgets_numbers() -> None:
 def test_a_terminating_pod_was_asked_to_leave_before_its_grace_period() -> None:
     found = pod("a", deletionTimestamp="2026-11-22T03:00:30Z")
     found["metadata"]["deletionGracePeriodSeconds"] = 30
-    assert _drain.read_pod(found).terminating == "2026-11-22T03:00:00Z"
+    assert read_pod(found).terminating == "2026-11-22T03:00:00Z"

@@ -65,3 +65,20 @@ def test_the_kubelets_errors_are_not_drowned_by_what_is_harmless() -> None:
     assert _evidence.telling([]) == []
     assert _evidence.last_error([wrong, *harmless]) == "failed to validate kubelet flags"
     assert _evidence.last_error([]) == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("changed", "back"),
+    [
+        ([], True),
+        (["etcd.yaml"], True),
+        (["kube-apiserver.yaml"], False),
+        (["etcd.yaml", "kube-scheduler.yaml"], False),
+    ],
+)
+def test_a_new_etcd_is_what_kubeadm_leaves_after_a_rollback(changed: list[str], back: bool) -> None:
+    before = {"etcd.yaml": "old", "kube-apiserver.yaml": "old", "kube-scheduler.yaml": "old"}
+    assert _evidence.rolled_back(before, {**before, **dict.fromkeys(changed, "new")}) is back
+    words = _evidence.rollback_words({"rolled_back": back, "new_etcd": "etcd.yaml" in changed, "not_running": []})
+    assert ("as before" in words) and ("not as before" in words) is not back
+    assert ("which kubeadm leaves new" in words) is (changed == ["etcd.yaml"])

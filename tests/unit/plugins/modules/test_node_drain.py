@@ -6,12 +6,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils import basic
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _cordon,
+    _drain_pods,
+    _drain_replicas,
+    _drain_run,
+)
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
     FakeApi,
     budget,
@@ -23,9 +29,12 @@ from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import 
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
-    for name in ("_LOOK_EVERY", "_LATE_ARRIVALS", "_PROXY_LAG"):
-        monkeypatch.setattr(_drain_run, name, 0.05)
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeApi]:
+    hurry = {_drain_pods: ("_LOOK_EVERY", "_LATE_ARRIVALS"), _drain_replicas: ("_LOOK_EVERY", "_PROXY_LAG")}
+    for where, names in hurry.items():
+        for name in names:
+            monkeypatch.setattr(where, name, 0.05)
+    monkeypatch.setenv("HOME", str(tmp_path))
     fake = FakeApi(node("w1"), node("w2"), daemonset("kube-proxy"))
     yield fake
     fake.close()
@@ -144,7 +153,7 @@ def test_a_defect_leaves_no_node_cordoned(api: FakeApi, drain: Any, monkeypatch:
     def defect(*_args: Any) -> None:
         raise KeyError("a defect")
 
-    monkeypatch.setattr(_drain_run._Drain, "_may_go", defect)
+    monkeypatch.setattr(_drain_run._Run, "_let_go", defect)
     with pytest.raises(KeyError):
         drain(on_failure="restore")
     assert not cordoned(api) and api.evictions == []
@@ -326,7 +335,7 @@ def test_many_pods_with_one_cause_are_one_clause(api: FakeApi, drain: Any) -> No
     api.termination = 1000
     for number in range(8):
         api.add(pod(f"a{number}"))
-    api.nodes["w1"]["status"]["conditions"][0]["status"] = "Unknown"
+    api.nodes["w1"]["status"]["conditions"][0]["status"] = "False"
     result = drain(timeout=0.5, last_replica_wait=0)
     assert result["msg"].count("its node is not Ready") == 1 and "and 3 more" in result["msg"]
     assert len(result["remaining"]) == 8 and result["counts"] == {"evicting": 8}

@@ -1,0 +1,372 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""One node that is emptied: its cordon, whether it is still ours, the time it takes, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import Budget
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import is_ready, ready_condition
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import (
+    Cordon,
+    get_node,
+    lift_cordon,
+    node_path,
+    read_cordon,
+    set_cordon,
+    wants_change,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain import refusal
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_cluster import Cluster
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_pods import NodePods
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import FAILED, WAITING, Record, why_all
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._node_lock import NodeLock
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._volumes import still_attached
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
+
+_LOOK_AT_NODE_EVERY = 2.0
+_LOOK_AT_VOLUMES_EVERY = 1.0
+_TRY_LOCK_EVERY = 0.2
+_RESTORE_TIME = 30.0
+# A kubelet that was only away for an API server's restart is back within this time.
+_SILENT_FOR = 30.0
+# Of a silent node's pods: their grace period, and how long their end is waited for (as Cluster API has it).
+_SILENT_GRACE_PERIOD = 1
+_SILENT_PATIENCE = 1.0
+
+
+class NodeDrain:
+    """One node on its way from work to rest.
+
+    outcome: ``""`` while it is under way, then ``drained``, ``failed`` or ``not_begun``.
+    error: why it failed; aftermath: what became of its cordon then.
+    """
+
+    def __init__(self, name: str, cluster: Cluster) -> None:
+        self.name = name
+        self.cluster = cluster
+        self.options = cluster.options
+        self.pods = NodePods(name, cluster)
+        self.before = self.after = Cordon(False)
+        self.changed_cordon = False
+        self.deadline = Deadline(cluster.options.timeout, "timeout")
+        self.outcome = ""
+        self.ended = False
+        self.error = ""
+        self.aftermath = ""
+        self.timed_out = False
+        self.plan: dict[str, Any] = {}
+        self.no_place: list[dict[str, str]] = []
+        self.attached: list[str] = []
+        self.warnings: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self.ready = True
+        self._silent_since: Optional[float] = None
+        self._ours = True
+        self._cordoning = False
+        self._lock: Optional[NodeLock] = None
+        self._locked = False
+        self._began: Optional[float] = None
+        self._emptied: Optional[float] = None
+        self._last_try = self._last_node_look = self._last_volume_look = 0.0
+
+    # --- before anything is touched ---
+
+    def prepare(self, deadline: Deadline) -> None:
+        """Look at everything, and refuse what cannot work."""
+        node = get_node(self.cluster.api, self.name, deadline)
+        self.before = self.after = read_cordon(node)
+        self._note_condition(node)
+        if self._silent_since is not None and self.options.best_effort:
+            self.pods.patience = _SILENT_PATIENCE
+        self.pods.look(deadline)
+        self.pods.warn_of_local_volumes(deadline)
+        if self.pods.refused:
+            self.refuse(refusal(self.pods.refused))
+        elif self._silent_since is not None and self.pods.records:
+            self._tell_of_silence(ready_condition(node).get("lastTransitionTime"))
+        elif not self.ready and self.pods.records:
+            self.warnings.append(
+                f"Node {self.name} is not Ready: its pods can be asked to leave, "
+                "but it may be that nobody there confirms that they are gone."
+            )
+        if self.before.cordoned and not self.before.is_ours(self.options.owner.purpose):
+            self.warnings.append(f"Node {self.name} was already cordoned {self.before}; it will be left cordoned.")
+
+    def refuse(self, why: str) -> None:
+        """It does not even begin."""
+        self.outcome, self.error = "failed", f"Draining {self.name} was refused, nothing was changed: {why}."
+
+    def _tell_of_silence(self, since: Optional[str]) -> None:
+        silent = f"its kubelet is silent (Ready is Unknown since {since})"
+        if not self.options.best_effort:
+            return self.refuse(
+                f"{silent}, so nobody there would end its pods; repair the node first, "
+                "or ask them to leave without a proof that they did (option unreachable=best_effort)"
+            )
+        self.warnings.append(
+            f"Node {self.name}: {silent}; its pods are asked to leave, but nobody there confirms that they have "
+            "ended, and their containers may still run."
+        )
+
+    def tell_of_capacity(self) -> None:
+        """The pods that would find no place: a warning, or the end of it."""
+        if not self.no_place or self.options.capacity_check == "off":
+            return
+        said = "; ".join(f"{lost['pod']}: {lost['reason']}" for lost in self.no_place)
+        if self.options.capacity_check == "warn":
+            self.warnings.append(f"These pods of {self.name} would find no place elsewhere: {said}.")
+        elif not self.error:
+            self.refuse(f"these pods would find no place elsewhere (option capacity_check): {said}")
+
+    # --- the cordon ---
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether a cordon of an earlier run becomes ours: only when there is something to do."""
+        return bool(self.pods.records)
+
+    def expected(self) -> Cordon:
+        """The cordon as it would be."""
+        if wants_change(self.before, self.options.owner, self.takes_over):
+            return self.options.owner.cordon()
+        return self.before
+
+    def cordon(self, deadline: Deadline) -> None:
+        """Keep new pods away, and take over what an earlier run left behind."""
+        began = time.monotonic()
+        self._cordoning = True
+        try:
+            change = set_cordon(self.cluster.api, self.name, self.options.owner, deadline, self.takes_over)
+        except CareError as error:
+            self.changed_cordon = bool(error.results.get("changed"))
+            raise
+        finally:
+            self.seconds["cordon"] = round(time.monotonic() - began, 2)
+        self.before, self.after, self.changed_cordon = change
+        self._cordoning = False
+        self._last_node_look = time.monotonic()
+        if not self.before.cordoned:
+            self.pods.cordoned_at = self._last_node_look
+        # What the scheduler put here meanwhile has to be seen before anybody is asked to leave.
+        self.pods.expire()
+
+    def clean_up(self) -> None:
+        """After a failure: the cordon as the person wants it."""
+        deadline = Deadline(_RESTORE_TIME, "timeout")
+        if self._cordoning:
+            self._see_whether_cordoned(deadline)
+        ours = self.after.is_ours(self.options.owner.purpose)
+        if self.options.check or not self._ours or not (self.changed or (self.options.restore and ours)):
+            return
+        if not self.after.cordoned:
+            return
+        if not self.options.restore:
+            self.aftermath = f"Node {self.name} stays cordoned {self.after} (option on_failure)"
+        elif not ours:
+            self.aftermath = f"Node {self.name} was cordoned {self.after} before and is left so"
+        else:
+            self._restore(deadline)
+
+    def _restore(self, deadline: Deadline) -> None:
+        purpose, run = self.options.owner.purpose, self.after.run
+        try:
+            _before, self.after, lifted = lift_cordon(self.cluster.api, self.name, purpose, False, deadline, run)
+        except CareError as error:
+            self.aftermath = f"Uncordoning {self.name} again failed too: {error.message}"
+            return
+        if lifted:
+            self.aftermath = f"Node {self.name} was uncordoned again (option on_failure)"
+        elif self.after.cordoned:
+            self.aftermath = f"Node {self.name} was left cordoned {self.after}"
+
+    def _see_whether_cordoned(self, deadline: Deadline) -> None:
+        """Interrupted in the middle of it."""
+        try:
+            now = read_cordon(self.cluster.api.get(node_path(self.name), deadline))
+        except CareError:
+            return
+        if now.run == self.options.owner.run and not now.same_hands(self.before):
+            self.after, self.changed_cordon = now, True
+
+    # --- one drain of a node at a time ---
+
+    def begin(self) -> None:
+        """From now on its time counts."""
+        self._began = time.monotonic()
+        self.deadline = Deadline(self.options.timeout, "timeout")
+        self._lock = NodeLock(self.cluster.identity, self.name)
+
+    @property
+    def begun(self) -> bool:
+        """Whether its turn has come."""
+        return self._began is not None
+
+    def lock(self) -> bool:
+        """Whether no other process of this machine drains the node.
+
+        :raises CareError: when that one does not stop in time.
+        """
+        now = time.monotonic()
+        if self._locked or self._lock is None or now - self._last_try < _TRY_LOCK_EVERY:
+            return self._locked or self._lock is None
+        waited, self._last_try = self._last_try > 0, now
+        began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        try:
+            holder = self._lock.take(f"run {self.options.owner.run}, process {os.getpid()}, since {began}")
+        except OSError as error:
+            self._lock = None
+            self.warnings.append(f"No lock could be kept for the drain of {self.name} on this machine: {error}.")
+            return True
+        self._locked = holder is None
+        if self._locked and waited:
+            self._last_node_look = 0.0
+            self.pods.expire()
+        if holder and self.deadline.passed:
+            self.timed_out = True
+            raise CareError(
+                f"Draining {self.name} did not begin within {self.options.timeout:g} s (option timeout): another drain "
+                f"of it is still running on this machine ({holder})"
+            )
+        return self._locked
+
+    def unlock(self) -> None:
+        """Let the next process have the node."""
+        if self._lock is not None:
+            self._lock.release()
+        self._locked = False
+
+    # --- looking ---
+
+    def look(self) -> None:
+        """See which pods are there, and whether the node is still ours to empty.
+
+        :raises CareError: when the drain must not go on.
+        """
+        if self._node_due_in(time.monotonic()) <= 0:
+            self._look_at_node()
+        if self.pods.due_in(time.monotonic()) <= 0:
+            self.pods.look(self.deadline)
+            if self.pods.refused:
+                said = refusal(self.pods.refused)
+                raise CareError(f"Draining {self.name} stopped: pods arrived meanwhile that may not go: {said}")
+
+    def due_in(self, now: float) -> float:
+        """Seconds until something has to be looked at."""
+        if not self._locked and self._lock is not None:
+            return self._last_try + _TRY_LOCK_EVERY - now
+        if self._emptied is not None:
+            return self._last_volume_look + _LOOK_AT_VOLUMES_EVERY - now
+        return min(self.pods.due_in(now), self._node_due_in(now))
+
+    def _node_due_in(self, now: float) -> float:
+        return self._last_node_look + _LOOK_AT_NODE_EVERY - now
+
+    def _look_at_node(self) -> None:
+        node = self.cluster.api.find(node_path(self.name), self.deadline)
+        self._last_node_look = time.monotonic()
+        if node is None:
+            self._ours = False
+            raise CareError(f"Draining {self.name} stopped: the node is no longer in the cluster")
+        self._note_condition(node)
+        now = read_cordon(node)
+        if self.pods.waiting and not now.same_hands(self.after):
+            self._ours, self.after = False, now
+            who = f"it is now cordoned {now}" if now.cordoned else "somebody uncordoned it"
+            raise CareError(
+                f"Draining {self.name} stopped, because the node is no longer this run's: {who}; "
+                f"left there: {self.left_in_words()}"
+            )
+        if self._silent_since is None or time.monotonic() - self._silent_since < _SILENT_FOR:
+            return
+        if not self.options.best_effort:
+            raise CareError(
+                f"Draining {self.name} stopped, because its kubelet fell silent and nobody there confirms that pods "
+                f"are gone (option unreachable): {self.left_in_words()}"
+            )
+        self.pods.patience = _SILENT_PATIENCE
+
+    def _note_condition(self, node: dict[str, Any]) -> None:
+        self.ready = is_ready(node)
+        silent = ready_condition(node).get("status") == "Unknown"
+        self._silent_since = (self._silent_since or time.monotonic()) if silent else None
+
+    @property
+    def grace_period(self) -> Optional[int]:
+        """Seconds that its pods get to end; None leaves it to them."""
+        silent = self.options.best_effort and self._silent_since is not None
+        return _SILENT_GRACE_PERIOD if silent else self.options.grace_period
+
+    # --- the end ---
+
+    def emptied(self) -> bool:
+        """Whether its pods are gone, and their volumes, where that is waited for."""
+        if not self.pods.empty:
+            return False
+        now = time.monotonic()
+        self._emptied = self._emptied or now
+        if self.options.volume_detach and now - self._last_volume_look >= _LOOK_AT_VOLUMES_EVERY:
+            staying = [pod for pod, _verdict in self.pods.skipped.values() if not pod.finished]
+            self.attached = still_attached(self.cluster.api, self.name, staying, self.deadline)
+            self._last_volume_look = time.monotonic()
+        return not self.attached
+
+    def fail_if_over(self) -> None:
+        """:raises CareError: when waiting longer makes no sense or the time has passed."""
+        failed = [record for record in self.pods.records.values() if record.state == FAILED]
+        if failed:
+            said = "; ".join(f"{record.pod}: {record.error}" for record in failed)
+            raise CareError(f"Draining {self.name} stopped, the API server refuses for good: {said}")
+        if self.deadline.passed:
+            self.timed_out = True
+            left = f"{len(self.pods.left)} of {len(self.pods.records)} pods remain: {self.left_in_words()}"
+            if not self.pods.left:
+                left = f"its pods are gone, but volumes are still attached: {', '.join(self.attached)}"
+            raise CareError(f"Draining {self.name} stopped after {self.options.timeout:g} s (option timeout): {left}")
+
+    def done(self) -> None:
+        """It is empty."""
+        self.outcome = "drained"
+
+    def fail(self, error: CareError) -> None:
+        """It ends early."""
+        self.outcome, self.error = "failed", error.message
+        self.timed_out = self.timed_out or bool(error.results.get("timed_out"))
+
+    def end(self) -> None:
+        """Whichever way it went: the cordon as the person wants it, and the time it took."""
+        self.ended = True
+        if self.outcome != "drained" and not self.options.check:
+            self.clean_up()
+            self.outcome = self.outcome or "not_begun"
+        self._count_seconds(time.monotonic())
+        self.unlock()
+
+    def _count_seconds(self, now: float) -> None:
+        if self._began is None:
+            return
+        asked = [record.asked_at for record in self.pods.records.values() if record.asked_at is not None]
+        last_asked, emptied = max(asked, default=self._began), self._emptied or now
+        self.seconds["evict"] = round(last_asked - self._began, 2)
+        self.seconds["wait"] = round(emptied - last_asked, 2)
+        if self.options.volume_detach and self._emptied is not None:
+            self.seconds["volumes"] = round(now - emptied, 2)
+
+    def left_in_words(self) -> str:
+        """Who is still there, and what keeps them."""
+        return why_all(self.pods.left, self.ready)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was changed on this node."""
+        return self.changed_cordon or any(record.asked_by_us for record in self.pods.records.values())
+
+    def held_back(self) -> list[tuple[Record, Budget]]:
+        """Those that wait for a budget's room, each with it."""
+        guards = [(r, self.cluster.budgets.guard(r)) for r in self.pods.left if r.state == WAITING]
+        return [(r, g) for r, g in guards if g and (g.allowed <= 0 or not self.options.check)]

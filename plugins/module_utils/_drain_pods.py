@@ -1,0 +1,171 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""The pods of one node that is emptied: who is there, who goes, who is next, and when nobody is left."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Iterable
+from typing import Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import too_many_budgets
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain import Verdict, classify
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_cluster import Cluster
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import (
+    COMPLETING,
+    FAILED,
+    LEAVING,
+    LEFT,
+    WAITING,
+    Record,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, read_pod
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._volumes import list_local_claims, local_risk
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
+
+_LOOK_EVERY = 1.0
+# The last few pods of a node end one soon after the other.
+_FEW, _LOOK_EVERY_AT_THE_END, _STILL_MOVING = 5, 0.25, 5.0
+# A pod that the scheduler had placed just before the cordon shows up within this time.
+_LATE_ARRIVALS = 1.0
+
+
+class NodePods:
+    """One LIST a second tells everything.
+
+    patience: seconds after which a terminating pod is not waited for any longer; None waits.
+    cordoned_at: when new pods began to stay away; None when they did before.
+    """
+
+    def __init__(self, node: str, cluster: Cluster) -> None:
+        self.node = node
+        self.cluster = cluster
+        self.records: dict[str, Record] = {}
+        self.skipped: dict[str, tuple[Pod, Verdict]] = {}
+        self.refused: list[tuple[Pod, Verdict]] = []
+        self.warnings: list[str] = []
+        self.patience: Optional[float] = cluster.options.skip_terminating_older_than
+        self.cordoned_at: Optional[float] = None
+        self._last_look: Optional[float] = None
+        self._last_change = 0.0
+
+    @property
+    def left(self) -> list[Record]:
+        """Those that are still waited for."""
+        return [record for record in self.records.values() if not record.over]
+
+    @property
+    def waiting(self) -> list[Record]:
+        """Those that still have to be asked to leave."""
+        return [record for record in self.records.values() if record.state == WAITING]
+
+    @property
+    def empty(self) -> bool:
+        """Whether a LIST that is late enough showed nobody left to wait for."""
+        if self._last_look is None or self.left:
+            return False
+        return self.cordoned_at is None or self._last_look - self.cordoned_at >= _LATE_ARRIVALS
+
+    def askable(self, now: float) -> list[Record]:
+        """Who may be asked to leave, as far as the order goes and after a failed try."""
+        first = min((r.order for r in self.left if r.state != COMPLETING), default=0)
+        return [record for record in self.waiting if record.order == first and now >= record.not_before]
+
+    # --- looking ---
+
+    def expire(self) -> None:
+        """The next look is due now: what was seen is too old to act on."""
+        self._last_look = None
+
+    def due_in(self, now: float) -> float:
+        """Seconds until the next look."""
+        if self._last_look is None:
+            return 0.0
+        left = self.left
+        if not left and self.cordoned_at is not None:
+            return max(self._last_look, self.cordoned_at) + _LATE_ARRIVALS - now
+        ending = len(left) <= _FEW and all(record.state == LEAVING for record in left)
+        every = _LOOK_EVERY_AT_THE_END if ending and now - self._last_change < _STILL_MOVING else _LOOK_EVERY
+        return self._last_look + every - now
+
+    def look(self, deadline: Deadline) -> None:
+        """See who is there."""
+        query = {"fieldSelector": f"spec.nodeName={self.node}"}
+        if self.cluster.options.pod_selector:
+            query["labelSelector"] = self.cluster.options.pod_selector
+        asked = time.monotonic()
+        found = self.cluster.api.list("/api/v1/pods", deadline, **query)
+        self._last_look = asked
+        self._take([read_pod(pod) for pod in found])
+
+    def warn_of_local_volumes(self, deadline: Deadline) -> None:
+        """Name those whose data is on a disk of this node."""
+        local = list_local_claims(self.cluster.api, [record.pod for record in self.waiting], deadline)
+        for record in self.waiting:
+            risk = local_risk(record.pod, local)
+            if risk:
+                record.risks.append(risk)
+
+    def _take(self, listed: Iterable[Pod]) -> None:
+        now = time.monotonic()
+        here = {pod.uid: pod for pod in listed}
+        for uid, record in self.records.items():
+            if record.over or record.state == FAILED:
+                continue
+            if uid in here:
+                record.seen(here[uid], now)
+                self._lose_patience(record, now)
+            else:
+                record.gone(now)
+                self._last_change = now
+        self.refused = []
+        for pod in here.values():
+            if pod.uid not in self.records and pod.uid not in self.skipped:
+                self._receive(pod, now)
+
+    def _receive(self, pod: Pod, now: float) -> None:
+        verdict = self._verdict(pod)
+        if verdict.action == "refuse":
+            self.refused.append((pod, verdict))
+        elif verdict.action == "skip":
+            self.skipped[pod.uid] = (pod, verdict)
+        else:
+            state = {"wait": LEAVING, "complete": COMPLETING}.get(verdict.action, WAITING)
+            record = Record(pod, now, list(verdict.risks), verdict.order, state, reason=verdict.reason)
+            record.by_delete = self.cluster.options.delete
+            self.records[pod.uid] = record
+            self._lose_patience(record, now)
+
+    def _verdict(self, pod: Pod) -> Verdict:
+        verdict = classify(pod, self.cluster.daemonsets, self.cluster.wishes)
+        if verdict.action != "evict":
+            return verdict
+        guards = too_many_budgets(pod, self.cluster.budgets.of(pod))
+        if guards and not self.cluster.options.delete:
+            return Verdict("refuse", " and ".join(guard.key for guard in guards), ("budgets",))
+        asked = [record.pod.controller for record in self.records.values() if record.asked_by_us]
+        if pod.ignores_cordon and pod.controller is not None and pod.controller in asked:
+            if not pod.of_daemonset:
+                self.warnings.append(
+                    f"{pod} runs on {self.node} again after an eviction, because it tolerates the cordon; "
+                    "it was left there."
+                )
+            return Verdict("skip", "came back: tolerates the cordon")
+        return verdict
+
+    def _lose_patience(self, record: Record, now: float) -> None:
+        """A terminating pod is not waited for for ever, where the person said so."""
+        if record.state != LEAVING or record.pod.terminating is None or self.patience is None:
+            return
+        if _age(record, now) > self.patience:
+            record.state, record.action, record.reason = LEFT, "left_terminating", "terminating, not waited for"
+
+
+def _age(record: Record, now: float) -> float:
+    """For how many seconds a pod has been terminating."""
+    if record.asked_by_us:
+        return now - record.began
+    asked = calendar.timegm(time.strptime(record.pod.terminating or "", "%Y-%m-%dT%H:%M:%SZ"))
+    return max(time.time() - asked, now - record.began)

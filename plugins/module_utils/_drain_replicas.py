@@ -1,0 +1,173 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""Holding the last Ready replica of a controller until another one serves, also against a neighbour's drain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import read_cordon
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import WAITING, Record
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, read_pod
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._replicas import (
+    Ready,
+    replicated,
+    selector_for,
+    serving,
+    sort_ready,
+    why_not_waited_for,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
+
+_LOOK_EVERY = 1.0
+# From an endpoint in its slice to every node's kube-proxy sending requests there.
+_PROXY_LAG = 2.0
+# A neighbour whose drain began at the same moment may have decided before it could see ours; after this time
+# what it let go is seen to be leaving.
+_SETTLE = 3.0
+_JUDGED_FOR = 1.0
+_NAMESPACES_ONE_BY_ONE = 10
+
+
+@dataclass
+class _Hold:
+    record: Record
+    since: float
+    served_since: Optional[float] = None
+    kept_elsewhere_since: Optional[float] = None
+
+
+class LastReplicas:
+    """The replicas that have to stay for now.
+
+    :param nodes: the nodes of this drain.
+    :param patience: seconds after which a held replica goes all the same.
+    """
+
+    def __init__(self, api: Api, nodes: Sequence[str], patience: float) -> None:
+        self.api = api
+        self.nodes = frozenset(nodes)
+        self.patience = patience
+        self.warnings: list[str] = []
+        self._holds: dict[str, _Hold] = {}
+        self._last_look = 0.0
+
+    @property
+    def held(self) -> set[str]:
+        """UIDs that may not be asked to leave."""
+        return {hold.record.pod.uid for hold in self._holds.values()}
+
+    def due_in(self, now: float) -> Optional[float]:
+        """Seconds until the next look, if anything is held."""
+        return self._last_look + _LOOK_EVERY - now if self._holds else None
+
+    def judge(self, candidates: Iterable[Record], records: Sequence[Record], deadline: Deadline) -> None:
+        """Find those among pods about to be asked whose controller would be left without a Ready one.
+
+        :param candidates: pods without a budget.
+        :param records: all pods of the nodes that are being emptied by this process.
+        """
+        now = time.monotonic()
+        groups: dict[str, Record] = {}
+        for record in candidates:
+            pod = record.pod
+            if now - record.judged >= _JUDGED_FOR and pod.ready and replicated(pod) and pod.controller:
+                groups.setdefault(pod.controller.uid, record)
+                record.judged = now
+        if not groups:
+            return
+        everywhere = self._list({record.pod.namespace for record in groups.values()}, None, deadline)
+        nodes, emptied = self._neighbours(deadline)
+        by_uid = {record.pod.uid: record for record in records}
+        for uid, record in groups.items():
+            if uid in self._holds:
+                continue
+            ready = self._sort(record.pod, everywhere, records, emptied)
+            last = ready.last
+            if last is None:
+                continue
+            held, vain = by_uid[last.uid], why_not_waited_for(last, ready, nodes, self.nodes | emptied)
+            if vain:
+                self._risk(held, vain)
+            elif self.patience <= 0:
+                self._risk(held, f"the last Ready replica of {last.controller}")
+            else:
+                held.reason = f"the last Ready replica of {last.controller} until another one serves"
+                self._holds[uid] = _Hold(held, now)
+
+    def look(self, records: Sequence[Record], deadline: Deadline) -> None:
+        """Release those whose replacement serves, or whose time is over."""
+        now = time.monotonic()
+        if not self._holds or now - self._last_look < _LOOK_EVERY:
+            return
+        _nodes, emptied = self._neighbours(deadline)
+        for uid, hold in list(self._holds.items()):
+            if hold.record.state != WAITING or self._released(hold, records, emptied, deadline):
+                hold.record.judged = max(hold.record.judged, now)
+                del self._holds[uid]
+        self._last_look = time.monotonic()
+
+    def drop(self, records: Iterable[Record]) -> None:
+        """Forget the pods of a node whose drain has ended."""
+        uids = {record.pod.uid for record in records}
+        self._holds = {key: hold for key, hold in self._holds.items() if hold.record.pod.uid not in uids}
+
+    def _released(self, hold: _Hold, records: Sequence[Record], emptied: frozenset[str], deadline: Deadline) -> bool:
+        now, pod = time.monotonic(), hold.record.pod
+        everywhere = self._list({pod.namespace}, selector_for(pod), deadline)
+        ready = self._sort(pod, everywhere, records, emptied)
+        others = {other.uid for other in ready.staying}
+        if others and self._serves(pod, others, deadline):
+            hold.served_since = hold.served_since or now
+            return now - hold.served_since >= _PROXY_LAG
+        hold.served_since = None
+        if ready.neighbour_keeps(pod):
+            hold.kept_elsewhere_since = hold.kept_elsewhere_since or now
+            return now - hold.kept_elsewhere_since >= _SETTLE
+        hold.kept_elsewhere_since = None
+        if now - hold.since < self.patience:
+            return False
+        self._risk(
+            hold.record,
+            f"the last Ready replica of {pod.controller}; no other was Ready within "
+            f"{self.patience:g} s (option last_replica_wait)",
+        )
+        self.warnings.append(f"{pod} was evicted as {hold.record.risks[-1]}.")
+        hold.record.judged = float("inf")  # once is enough
+        return True
+
+    def _neighbours(self, deadline: Deadline) -> tuple[list[dict[str, Any]], frozenset[str]]:
+        """All nodes, and those that another drain of this collection empties."""
+        nodes = self.api.list("/api/v1/nodes", deadline)
+        marked = {n["metadata"]["name"] for n in nodes if read_cordon(n).owner is not None}
+        return nodes, frozenset(marked - self.nodes)
+
+    @staticmethod
+    def _sort(one: Pod, everywhere: Iterable[Pod], records: Iterable[Record], emptied: frozenset[str]) -> Ready:
+        waiting = {record.pod.uid for record in records if record.state == WAITING}
+        going = {record.pod.uid for record in records} - waiting
+        return sort_ready(one, everywhere, waiting, going, emptied)
+
+    def _list(self, namespaces: set[str], selector: Optional[str], deadline: Deadline) -> list[Pod]:
+        query = {"labelSelector": selector} if selector else {}
+        if len(namespaces) > _NAMESPACES_ONE_BY_ONE:
+            return [read_pod(pod) for pod in self.api.list("/api/v1/pods", deadline, **query)]
+        return [
+            read_pod(pod)
+            for namespace in sorted(namespaces)
+            for pod in self.api.list(f"/api/v1/namespaces/{namespace}/pods", deadline, **query)
+        ]
+
+    def _serves(self, pod: Pod, others: set[str], deadline: Deadline) -> bool:
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{pod.namespace}/endpointslices"
+        return serving(self.api.list(path, deadline), pod.uid, others)
+
+    @staticmethod
+    def _risk(record: Record, what: str) -> None:
+        if what not in record.risks:
+            record.risks.append(what)
