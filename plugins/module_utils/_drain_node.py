@@ -162,7 +162,7 @@ class NodeDrain:
         if self._cordoning:
             self._see_whether_cordoned(deadline)
         ours = self.after.is_ours(self.options.owner.purpose)
-        if self.options.check or not self._ours or not (self.changed or (self.options.restore and ours)):
+        if not self._ours or not (self.changed or (self.options.restore and ours)):
             return
         if not self.after.cordoned:
             return
@@ -343,7 +343,7 @@ class NodeDrain:
         self.ended = True
         if self.outcome != "drained" and not self.options.check:
             self.clean_up()
-            self.outcome = self.outcome or "not_begun"
+            self.outcome = self.outcome or ("failed" if self.begun else "not_begun")
         self._count_seconds(time.monotonic())
         self.unlock()
 

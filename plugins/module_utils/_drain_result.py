@@ -63,7 +63,7 @@ def _of_node(drain: NodeDrain) -> dict[str, Any]:
     found = {
         "changed": bool(would_change or drain.changed),
         "node": drain.name,
-        "outcome": drain.outcome,
+        "outcome": drain.outcome or "would_drain",
         "cordon": {"before": drain.before.data(), "after": after.data()},
         "pods": pods,
         "counts": count_actions(pods),

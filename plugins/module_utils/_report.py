@@ -14,6 +14,7 @@ PHASES = (
     "packages",
     "images",
     "snapshot",
+    "dns",
     "kubeadm",
     "etcd_gate",
     "control_plane_gate",

@@ -5,55 +5,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import basic
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
-    _cordon,
-    _drain_pods,
-    _drain_replicas,
-    _drain_run,
-)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_run
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
     FakeApi,
     budget,
-    daemonset,
-    node,
     pod,
     status,
 )
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeApi]:
-    hurry = {_drain_pods: ("_LOOK_EVERY", "_LATE_ARRIVALS"), _drain_replicas: ("_LOOK_EVERY", "_PROXY_LAG")}
-    for where, names in hurry.items():
-        for name in names:
-            monkeypatch.setattr(where, name, 0.05)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    fake = FakeApi(node("w1"), node("w2"), daemonset("kube-proxy"))
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
-def drain(api: FakeApi, run_module: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    # In this process Ansible would show a warning once instead of putting it into the result.
-    warned: list[str] = []
-    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, warning: warned.append(warning))
-
-    def run(check: bool = False, **options: Any) -> dict[str, Any]:
-        connection = {"host": api.url, "api_key": "not-a-secret"}
-        result: dict[str, Any] = run_module(
-            "node_drain", {"name": "w1", "timeout": 10, **connection, **options}, check=check, diff=True
-        )
-        return {**result, "warnings": warned}
-
-    return run
 
 
 def actions(result: dict[str, Any]) -> dict[str, str]:
