@@ -88,7 +88,8 @@ class Hosts:
 
 @pytest.fixture(scope="module")
 def hosts(lab: Lab) -> Hosts:
-    if not os.environ.get("KEEP"): lab.up(masters=3, workers=0)
+    if not os.environ.get("KEEP"):
+        lab.up(masters=3, workers=0)
     hosts = Hosts(lab)
     hosts.good("cp1", "etcd_info", wait=True, timeout=120)
     return hosts

@@ -189,7 +189,7 @@ def test_local_volumes_are_told_from_those_that_travel() -> None:
 
 
 def test_one_holder_of_a_lock_at_a_time(tmp_path: Path) -> None:
-    first, second = (_node_lock.NodeLock("uid", "w1", str(tmp_path / "locks")) for _ in range(2))
+    first, second = (_node_lock.NodeLock("uid", "w1", str(tmp_path / "locks")) for _number in range(2))
     elsewhere = _node_lock.NodeLock("uid", "w2", str(tmp_path / "locks"))
     assert first.take("run r1, process 1") is None
     assert second.take("run r2") == "run r1, process 1" and elsewhere.take("run r2") is None
@@ -209,7 +209,9 @@ def test_one_holder_of_a_lock_at_a_time(tmp_path: Path) -> None:
     ],
 )
 def test_how_a_pod_went_away(state: str, action: str, lost: bool, terminating: bool, end: str) -> None:
-    found = pod("a", **({"deletionTimestamp": "2026-11-22T00:00:00Z"} if terminating else {}))
+    found = pod("a")
+    if terminating:
+        found["metadata"]["deletionTimestamp"] = "2026-11-22T00:00:00Z"
     record = _drain_record.Record(read_pod(found), 0.0, state=state, action=action, answer_lost=lost)
     record.gone(1.0)
     assert record.action == end and record.over
