@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from lab.processes import Process, children, identify
 
 PROJECT = Path(__file__).resolve().parents[2]
 LAB = PROJECT / "lab" / "lab"
@@ -30,12 +32,12 @@ UNTOUCHED = (
 )
 
 
-def wait_for(what: str, look: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(what: str, look: Callable[[], bool], seconds: float = 120, interval: float = 0.3) -> None:
     """Wait for a condition, and fail in words when it does not come."""
     end = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < end, f"after {seconds:g} s still not so: {what}"
-        time.sleep(0.3)
+        time.sleep(interval)
 
 
 class Lab:
@@ -103,8 +105,8 @@ class Lab:
             if not any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
         ]
 
-    def unready_pods(self, since: float = 0) -> list[str]:
-        """Pods of the whole cluster that do not serve, finished ones left out.
+    def unready_pods(self, since: float = 0, node: str = "") -> list[str]:
+        """Pods of the whole cluster, or of one node, that do not serve; finished ones are left out.
 
         :param since: a pod with a container from before this time is not seen as it is now.
         """
@@ -120,28 +122,48 @@ class Lab:
         return [
             f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
             for pod in self.get("pods", "--all-namespaces")["items"]
-            if pod["status"].get("phase") != "Succeeded" and not serves(pod["status"])
+            if node in ("", pod["spec"].get("nodeName"))
+            and pod["status"].get("phase") != "Succeeded"
+            and not serves(pod["status"])
         ]
 
-    def fingerprints(self) -> dict[str, str]:
-        """One hash a node over every file that a refused upgrade must leave alone."""
+    def fingerprints(self, *nodes: str) -> dict[str, str]:
+        """One hash a node (all, or those named) over every file that a refused upgrade must leave alone."""
         command = (
             f"sudo sh -c 'find {UNTOUCHED} -type f -print0 2>/dev/null | sort -z | xargs -0 sha256sum; "
             f'find {UNTOUCHED} -printf "%p %m %U %G %l\\n" 2>/dev/null | sort; dpkg --get-selections\' | sha256sum'
         )
-        return {node: self.ssh(node, command).strip() for node in self.nodes()}
+        return {node: self.ssh(node, command).strip() for node in nodes or self.nodes()}
 
-    def writes_by_administrators(self) -> list[str]:
+    def disks(self) -> dict[str, Path]:
+        """Each machine's root file system as this host sees it, also while the machine is off."""
+        return {name: Path(machine["root"]) for name, machine in self.status()["machines"].items()}
+
+    def writes(self) -> list[dict[str, Any]]:
         """Every write of kubernetes-admin that the API servers' audit logs hold, oldest first."""
         found = []
-        for node, data in self.nodes().items():
-            if "node-role.kubernetes.io/control-plane" not in data["metadata"]["labels"]:
-                continue
-            for line in self.ssh(node, "sudo cat /var/log/kubernetes/audit.log").splitlines():
-                event = json.loads(line)
-                if event["user"]["username"] == "kubernetes-admin" and event["verb"] not in ("get", "list", "watch"):
-                    found.append(f"{event['requestReceivedTimestamp']} {event['verb']} {event['requestURI']}")
-        return sorted(found)
+        for disk in self.disks().values():
+            log = disk / "var/log/kubernetes/audit.log"
+            for line in log.read_text().splitlines() if log.exists() else ():
+                with suppress(json.JSONDecodeError):  # the line that is just being written
+                    event = json.loads(line)
+                    if event["user"].get("username") == "kubernetes-admin":
+                        found.append(event)
+        return sorted(found, key=lambda event: str(event["requestReceivedTimestamp"]))
+
+    def writes_by_administrators(self) -> list[str]:
+        """The same in a line each, to be compared."""
+        return [f"{event['requestReceivedTimestamp']} {event['verb']} {event['requestURI']}" for event in self.writes()]
+
+    def evicted_twice(self) -> list[str]:
+        """Pods of which the API server took more than one eviction: two drains were at work on their node."""
+        pods = [
+            f"{event['objectRef']['namespace']}/{event['objectRef']['name']}"
+            for event in self.writes()
+            if event.get("objectRef", {}).get("subresource") == "eviction"
+            and event.get("responseStatus", {}).get("code") == 201
+        ]
+        return sorted({pod for pod in pods if pods.count(pod) > 1})
 
 
 @dataclass
@@ -205,8 +227,36 @@ def playing(playbook: str, inventory: Path, log: Path, **variables: Any) -> Iter
             yield process
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                kill(process, everything=True)
+
+
+def kill(process: subprocess.Popen[bytes], everything: bool) -> list[Process]:
+    """End a run of a playbook without a word: its main process alone, or with everything that it started.
+
+    A signal to the process group would reach the main process alone: Ansible's workers have sessions of their own.
+
+    :returns: what lives on.
+    """
+    os.kill(process.pid, signal.SIGSTOP)
+    family: list[Process] = []
+    while found := [one for one in _descendants(process.pid) if one not in family]:
+        family += found
+        for one in found if everything else ():
+            one.signal(signal.SIGSTOP)  # so that it starts no other one meanwhile
+        if not everything:
+            break
+    for one in family if everything else ():
+        one.signal(signal.SIGKILL)
+    process.kill()
+    process.wait()
+    return [] if everything else family
+
+
+def _descendants(pid: int) -> list[Process]:
+    found = [pid]
+    for parent in found:  # grows on the way
+        found += children(parent)
+    return [identify(one) for one in found[1:]]
 
 
 def task(inventory: Path, host: str, module: str, /, check: bool = False, **options: Any) -> dict[str, Any]:
@@ -352,3 +402,55 @@ def evictions(events: list[dict[str, Any]], code: int | None = 201) -> list[str]
         and event["objectRef"].get("subresource") == "eviction"
         and code in (None, event["responseStatus"]["code"])
     ]
+
+
+def kubeadm_upgrades(lab: str) -> dict[int, str]:
+    """The processes in which kubeadm upgrades something in a lab just now, and the machine of each."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        pid = int(path.name)
+        if command_of(pid).startswith("kubeadm upgrade "):
+            name, _, machine = machine_of(pid).partition("/")
+            if name == lab:
+                found[pid] = machine
+    return found
+
+
+class Watch:
+    """Looks four times a second at all kubeadm processes of a lab, and once at the cluster when a new one is seen."""
+
+    def __init__(self, lab: Lab, look_closer: Callable[[str], list[str]]) -> None:
+        """:param look_closer: is given the machine of a new kubeadm, and tells what is wrong there."""
+        self.lab, self.look_closer = lab, look_closer
+        self._problems: list[str] = []
+        self.seen: dict[int, str] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep_looking)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def take_problems(self) -> list[str]:
+        """What was seen since the last call, each once."""
+        found, self._problems = self._problems, []
+        return sorted(set(found))
+
+    def _keep_looking(self) -> None:
+        while not self._done.wait(0.25):
+            now = kubeadm_upgrades(self.lab.name)
+            machines = sorted(now.values())
+            masters = [name for name in machines if name.startswith("cp")]
+            if len(set(machines)) < len(machines) or len(masters) > 1:
+                self._problems.append(f"kubeadm ran on {machines} at once")
+            for pid, machine in now.items():
+                if pid not in self.seen:
+                    self.seen[pid] = machine
+                    try:
+                        self._problems += self.look_closer(machine)
+                    except (AssertionError, subprocess.SubprocessError) as failure:
+                        self._problems.append(f"kubeadm began on {machine}, and it could not be looked at: {failure}")
