@@ -20,12 +20,18 @@ CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 CLIENT_PORT, PEER_PORT = 2379, 2380
 
 
-def unit(program: str, flags: Mapping[str, str], description: str, type_: str = "simple") -> str:
+def unit(
+    program: str,
+    flags: Mapping[str, str],
+    description: str,
+    type_: str = "simple",
+    after: str = "network-online.target",
+) -> str:
     start = " \\\n  ".join([f"{PROGRAMS}/{program}", *(f"--{name}={value}" for name, value in flags.items())])
     return f"""[Unit]
 Description={description}
 Wants=network-online.target
-After=network-online.target
+After={after}
 
 [Service]
 Type={type_}
@@ -103,7 +109,8 @@ def api_server(addresses: Addresses, masters: Sequence[Machine], mine: Machine) 
         "audit-log-maxsize": "200",
         "audit-log-maxbackup": "3",
     }
-    return unit("kube-apiserver", flags, "Kubernetes API server")
+    # The order is kept backwards when the machine goes down: without its etcd an API server does not end in time.
+    return unit("kube-apiserver", flags, "Kubernetes API server", after="network-online.target etcd.service")
 
 
 def _clients(name: str) -> dict[str, str]:
