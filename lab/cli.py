@@ -16,6 +16,7 @@ from typing import Any
 from . import (
     cluster,
     inventory,
+    kinds,
     lifecycle,
     machines,
     network,
@@ -62,6 +63,18 @@ def parser() -> argparse.ArgumentParser:
         "--fail-cgroup-v1",
         action="store_true",
         help="leave failCgroupV1 out of the kubelets' configuration: kubelet 1.35 then refuses cgroup v1",
+    )
+    up.add_argument(
+        "--control-plane",
+        choices=[kinds.STATIC_PODS, kinds.SYSTEMD],
+        default=kinds.STATIC_PODS,
+        help="systemd: etcd and the control plane as units on masters without kubelets, without kubeadm's ConfigMaps",
+    )
+    up.add_argument(
+        "--etcd",
+        choices=[kinds.STACKED, kinds.EXTERNAL],
+        default=kinds.STACKED,
+        help="external: a systemd unit on the masters, which kubeadm is told of and does not keep",
     )
     command("down", "remove a lab and everything of it, also a half-made one")
     status = command("status", "what there is, with the paths of its files")
@@ -139,10 +152,11 @@ def _prepare(options: argparse.Namespace, _: list[str]) -> int:
 
 def _up(options: argparse.Namespace, _: list[str]) -> int:
     started = time.monotonic()
+    kind = kinds.choose(options.control_plane, options.etcd, options.workers)
     lab = lifecycle.up(
-        options.name, options.masters, options.workers, options.kubernetes, printer(), options.fail_cgroup_v1
+        options.name, options.masters, options.workers, options.kubernetes, printer(), options.fail_cgroup_v1, kind
     )
-    print(f"lab {lab.name}: {len(lab.machines)} nodes Ready after {time.monotonic() - started:.1f} s")
+    print(f"lab {lab.name}: {len(kinds.nodes(lab))} nodes Ready after {time.monotonic() - started:.1f} s")
     print(f"export KUBECONFIG={lab.kubeconfig}\nansible-playbook -i {lab.inventory} ...")
     return 0
 
@@ -170,7 +184,9 @@ def _status(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _table(report: dict[str, Any]) -> str:
+    words = kinds.Kind(report["control_plane"], report["etcd"]).words
     lines = [f"lab {report['name']}: {report['phase']}, Kubernetes {report['kubernetes']}, {report['api']}"]
+    lines[0] += f", {words}" if words else ""
     for name, machine in report["machines"].items():
         ready = {True: "Ready", False: "not Ready", None: "no node"}[machine["ready"]]
         cut = "" if machine["network"] == "whole" else ", network cut"

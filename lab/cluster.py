@@ -8,10 +8,11 @@ import hashlib
 import json
 import ssl
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from . import kubeadm, machines, paths, remote, state
+from . import kinds, kubeadm, machines, paths, remote, state
 from .errors import LabError
 from .processes import wait_for
 from .progress import Progress
@@ -19,14 +20,17 @@ from .shell import CommandFailed, Result, run, tail
 from .state import Lab, Machine
 
 
-def form(lab: Lab, progress: Progress, fail_cgroup_v1: bool = False) -> None:
-    """Make one cluster of all masters and workers, which are starting."""
+def form(lab: Lab, progress: Progress, fail_cgroup_v1: bool = False, etcd_endpoints: Sequence[str] = ()) -> None:
+    """Make one cluster of all masters and workers, which are starting.
+
+    :param etcd_endpoints: of an etcd that runs already.
+    """
     keys = kubeadm.Secrets()
     masters, workers = lab.of_role("master"), lab.of_role("worker")
     first = masters[0]
     machines.await_ssh(lab, first.name, progress)
-    config = kubeadm.init_config(lab.addresses, first.octet, lab.kubernetes, keys, fail_cgroup_v1)
-    _run_kubeadm(lab, first, "init", config, "--upload-certs")
+    config = kubeadm.init_config(lab.addresses, first.octet, lab.kubernetes, keys, fail_cgroup_v1, etcd_endpoints)
+    run_kubeadm(lab, first, "init", config, "--upload-certs")
     progress(f"{first.name}: kubeadm init done")
     state.write_private(lab.kubeconfig, (lab.root(first.name) / "etc/kubernetes/admin.conf").read_text())
     fingerprint = ca_hash((lab.root(first.name) / "etc/kubernetes/pki/ca.crt").read_text())
@@ -35,7 +39,7 @@ def form(lab: Lab, progress: Progress, fail_cgroup_v1: bool = False) -> None:
         machines.await_ssh(lab, machine.name)
         master = machine.role == "master"
         config = kubeadm.join_config(lab.addresses, machine.octet, fingerprint, keys, master)
-        _run_kubeadm(lab, machine, "join", config)
+        run_kubeadm(lab, machine, "join", config)
         progress(f"{machine.name} joined")
 
     def join_masters() -> None:
@@ -52,11 +56,11 @@ RUNTIME_NOT_YET = "server is not initialized yet"
 RUNTIME_LIMIT = 60.0
 
 
-def _run_kubeadm(lab: Lab, machine: Machine, verb: str, config: str, *options: str) -> None:
+def run_kubeadm(lab: Lab, machine: Machine, verb: str, config: str, *options: str) -> None:
     """The token goes in a file for root only, and the file goes afterwards."""
     path = lab.root(machine.name) / "root" / "kubeadm.json"
     state.write_private(path, config)
-    command = ["sudo", "kubeadm", verb, "--config", "/root/kubeadm.json", *options]
+    command = ["sudo", "kubeadm", *verb.split(), "--config", "/root/kubeadm.json", *options]
     try:
         deadline = time.monotonic() + RUNTIME_LIMIT
         while True:
@@ -136,11 +140,11 @@ def parse_ready(nodes: str, since: float = 0) -> dict[str, bool]:
 
 
 def await_ready(lab: Lab, seconds: float = 180, since: float = 0) -> None:
-    """Until every master and worker is a Ready node.
+    """Until every machine that shall be a node is Ready.
 
     :param since: after a restart of everything, so that what the API remembers from before does not count.
     """
-    wanted = {machine.name for machine in lab.machines.values() if machine.role != "bare"}
+    wanted = {machine.name for machine in kinds.nodes(lab)}
     seen: dict[str, bool] = {}
 
     def all_ready() -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import secrets
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ IGNORED_ERRORS = [
 AUDIT_POLICY_PATH = "/etc/lab/audit-policy.yaml"
 AUDIT_LOG = "/var/log/kubernetes/audit.log"
 API = "kubeadm.k8s.io/v1beta4"
+PKI = "/etc/kubernetes/pki"
 
 
 def _random(letters: int) -> str:
@@ -41,8 +43,28 @@ def documents(*parts: dict[str, Any]) -> str:
     return "---\n".join(json.dumps(part, indent=1) + "\n" for part in parts)
 
 
-def init_config(addresses: Addresses, octet: int, kubernetes: str, keys: Secrets, fail_cgroup_v1: bool = False) -> str:
+def kubelet_config(fail_cgroup_v1: bool) -> dict[str, Any]:
     """:param fail_cgroup_v1: leave the kubelet's choice open: from 1.35 on it then refuses cgroup v1."""
+    kubelet: dict[str, Any] = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": "cgroupfs",
+        "failSwapOn": False,
+    }
+    if not fail_cgroup_v1:
+        kubelet["failCgroupV1"] = False
+    return kubelet
+
+
+def init_config(
+    addresses: Addresses,
+    octet: int,
+    kubernetes: str,
+    keys: Secrets,
+    fail_cgroup_v1: bool = False,
+    etcd_endpoints: Sequence[str] = (),
+) -> str:
+    """:param etcd_endpoints: of an etcd that is there already and is not kubeadm's to keep."""
     init = {
         "apiVersion": API,
         "kind": "InitConfiguration",
@@ -51,7 +73,7 @@ def init_config(addresses: Addresses, octet: int, kubernetes: str, keys: Secrets
         "certificateKey": keys.certificate_key,
         "nodeRegistration": {"ignorePreflightErrors": IGNORED_ERRORS},
     }
-    cluster = {
+    cluster: dict[str, Any] = {
         "apiVersion": API,
         "kind": "ClusterConfiguration",
         "kubernetesVersion": f"v{kubernetes}",
@@ -82,14 +104,14 @@ def init_config(addresses: Addresses, octet: int, kubernetes: str, keys: Secrets
             ],
         },
     }
-    kubelet: dict[str, Any] = {
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "cgroupDriver": "cgroupfs",
-        "failSwapOn": False,
-    }
-    if not fail_cgroup_v1:
-        kubelet["failCgroupV1"] = False
+    if etcd_endpoints:
+        external = {
+            "endpoints": list(etcd_endpoints),
+            "caFile": f"{PKI}/etcd/ca.crt",
+            "certFile": f"{PKI}/apiserver-etcd-client.crt",
+            "keyFile": f"{PKI}/apiserver-etcd-client.key",
+        }
+        cluster["etcd"] = {"external": external}
     proxy = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -97,7 +119,7 @@ def init_config(addresses: Addresses, octet: int, kubernetes: str, keys: Secrets
         # Machines may not change the host's connection tracking.
         "conntrack": {"maxPerCore": 0, "min": 0},
     }
-    return documents(init, cluster, kubelet, proxy)
+    return documents(init, cluster, kubelet_config(fail_cgroup_v1), proxy)
 
 
 def join_config(addresses: Addresses, octet: int, ca_hash: str, keys: Secrets, master: bool) -> str:

@@ -10,14 +10,38 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import cgroups, cluster, inventory, machines, network, paths, pool, remote, requirements, saves, state, template
+from . import (
+    by_hand,
+    cgroups,
+    cluster,
+    inventory,
+    kinds,
+    machines,
+    network,
+    paths,
+    pool,
+    remote,
+    requirements,
+    saves,
+    state,
+    template,
+)
 from .addresses import check_lab_name, check_machine_name, free_number, free_octet, role_by_name
 from .errors import LabError
+from .kinds import Kind
 from .progress import Progress
 from .state import Lab, Machine
 
 
-def up(name: str, masters: int, workers: int, kubernetes: str, progress: Progress, fail_cgroup_v1: bool = False) -> Lab:
+def up(
+    name: str,
+    masters: int,
+    workers: int,
+    kubernetes: str,
+    progress: Progress,
+    fail_cgroup_v1: bool = False,
+    kind: Kind = Kind(),  # noqa: B008
+) -> Lab:
     """A new lab. Returns when all nodes are Ready."""
     if masters < 1 or workers < 0:
         raise LabError("A cluster has at least one master, and not less than no worker.")
@@ -30,11 +54,17 @@ def up(name: str, masters: int, workers: int, kubernetes: str, progress: Progres
         for role, prefix, count in (("master", "cp", masters), ("worker", "w", workers)):
             for number in range(1, count + 1):
                 _new_machine(lab, f"{prefix}{number}", role, disk)
+        if kind.etcd == kinds.SYSTEMD:
+            by_hand.furnish(lab, kind, progress)
         network.start_services(lab)
         for machine in lab.machines:
             machines.power_on(lab, machine)
         progress(f"{len(lab.machines)} machines are starting")
-        cluster.form(lab, progress, fail_cgroup_v1)
+        if kind.control_plane == kinds.SYSTEMD:
+            by_hand.form(lab, progress, fail_cgroup_v1)
+        else:
+            endpoints = by_hand.form_etcd(lab, progress) if kind.etcd == kinds.SYSTEMD else []
+            cluster.form(lab, progress, fail_cgroup_v1, endpoints)
         cluster.await_ready(lab)
         _finish(lab)
     return lab
@@ -167,12 +197,15 @@ def remove(lab: Lab) -> None:
 def status(lab: Lab) -> dict[str, Any]:
     """What a test or a person wants to know, as data."""
     why = state.unusable(lab, state.boot_id())
+    kind = kinds.of(lab)
     ready = cluster.ready_nodes(lab) if not why and lab.kubeconfig.exists() else {}
     return {
         "name": lab.name,
         "number": lab.number,
         "phase": f"dead: {why}" if why else lab.phase,
         "kubernetes": lab.kubernetes,
+        "control_plane": kind.control_plane,
+        "etcd": kind.etcd,
         "cgroup": cgroups.version(),
         "api": f"https://{lab.addresses.api}",
         "nodes": lab.addresses.nodes,

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import cgroups, machines, probe
+from . import cgroups, kinds, machines, probe
 from .cluster import ask
 from .errors import LabError
 from .images import NGINX
@@ -86,7 +86,8 @@ def start(lab: Lab, rate: float, replicas: int, progress: Progress) -> None:
             )
     progress(f"{replicas} replicas of nginx are ready")
     web, dns = _service_address(lab, NAMESPACE, NAME), _service_address(lab, "kube-system", "kube-dns")
-    home = lab.of_role("master")[0].name
+    # Only a node has the proxy that knows services.
+    home = kinds.nodes(lab)[0].name
     result_file(lab).unlink(missing_ok=True)
     groups = cgroups.create(lab.name, cgroups.HOST)
     first = machines.leader(lab, home).pid
