@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Optional
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 _COMMON_NAME = bytes.fromhex("550403")
 _VERSION_TAG = 0xA0
+_UTC_TIME = 0x17  # with two digits of the year; from 2050 on certificates use the other kind
 
 
 def der_of_pem(pem: str) -> Optional[bytes]:
@@ -39,14 +41,29 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
+def _fields(der: bytes) -> list[tuple[int, bytes]]:
+    """Serial number, algorithm, issuer, validity, subject, ... of a certificate."""
+    certificate = next(_elements(der))[1]
+    to_be_signed = list(_elements(next(_elements(certificate))[1]))
+    if to_be_signed and to_be_signed[0][0] == _VERSION_TAG:
+        del to_be_signed[0]
+    return to_be_signed
+
+
+def not_after(der: bytes) -> Optional[float]:
+    """When a certificate ends, as seconds since the epoch."""
+    try:
+        _begin, (tag, text) = list(_elements(_fields(der)[3][1]))[:2]
+        end = datetime.datetime.strptime(text.decode(), "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ")
+    except (IndexError, ValueError, StopIteration):
+        return None
+    return end.replace(tzinfo=datetime.timezone.utc).timestamp()
+
+
 def subject_common_name(der: bytes) -> Optional[str]:
     """The subject's CN: of a kubelet's client certificate ``system:node:NAME``."""
     try:
-        certificate = next(_elements(der))[1]
-        to_be_signed = list(_elements(next(_elements(certificate))[1]))
-        if to_be_signed and to_be_signed[0][0] == _VERSION_TAG:
-            del to_be_signed[0]
-        subject = to_be_signed[4][1]  # after serial number, algorithm, issuer, validity
+        subject = _fields(der)[4][1]
         for _set_tag, names in _elements(subject):
             for _sequence_tag, pair in _elements(names):
                 (_oid_tag, oid), (_text_tag, text) = list(_elements(pair))[:2]

@@ -18,6 +18,10 @@ from urllib.parse import urlsplit
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 
 
+class Unreachable(CareError):
+    """Nothing listens where an API server should: it serves nobody."""
+
+
 class Access(NamedTuple):
     """Who we are to the API server, and whom we trust. Holds secrets."""
 
@@ -99,6 +103,11 @@ class ApiServer:
 
         :raises CareError: not reachable, not trusted, or not a 200.
         """
+        loaded: dict[str, Any] = json.loads(self.text(path))
+        return loaded
+
+    def text(self, path: str) -> str:
+        """What stands at ``path``; errors as those of ``get``. ``Unreachable`` when nothing listens there."""
         where = f"The API server {self.address}:{self.port}"
         try:
             self._connection.request("GET", path, headers=self._headers)
@@ -107,12 +116,13 @@ class ApiServer:
         except ssl.SSLCertVerificationError as error:
             why = f"shows a certificate that the cluster's CA does not vouch for: {error.verify_message}"
             raise CareError(f"{where} {why}.") from error
+        except ConnectionRefusedError as error:
+            raise Unreachable(f"{where} does not answer: {error}.") from error
         except (OSError, http.client.HTTPException) as error:
             raise CareError(f"{where} does not answer: {error}.") from error
         if answer.status != 200:
             raise CareError(f"{where} answers {answer.status} to {path}: {body[:200].decode(errors='replace')}")
-        loaded: dict[str, Any] = json.loads(body)
-        return loaded
+        return body.decode(errors="replace")
 
     def close(self) -> None:
         self._connection.close()
