@@ -37,7 +37,8 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         result.update(self._execute_module(task_vars=task_vars))
         fetch_to = self._task.args.get("fetch_to")
-        if result.get("failed") or not fetch_to:
+        # Only a snapshot that was saved comes here; the other states have nothing to bring.
+        if result.get("failed") or not fetch_to or self._task.args.get("state", "saved") != "saved":
             return result
         directory = self._loader.path_dwim(fetch_to)
         try:

@@ -74,6 +74,15 @@ def parse_meta(page: bytes) -> Optional[Meta]:
     return Meta(page_size, root, freelist, high_water, txid)
 
 
+def looks_like_bolt(path: str) -> bool:
+    """Whether the file begins as such a database does."""
+    try:
+        with open(path, "rb") as file:
+            return parse_meta(file.read(512)) is not None
+    except OSError:
+        return False
+
+
 # Lowest key of a subtree, and the first key behind it; None where there is no such bound.
 Bounds = tuple[Optional[bytes], Optional[bytes]]
 

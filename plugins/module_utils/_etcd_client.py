@@ -57,13 +57,15 @@ def explain(endpoint: str, status: int, body: bytes) -> str:
     inner = said.get("error")
     words = said.get("message") or (inner.get("message") if isinstance(inner, dict) else inner)
     words = str(words or body[:200].decode("utf-8", "replace").strip() or "no reason given")
-    if "bad certificate" in words or "certificate specifies an incompatible key usage" in words:
+    # The connection to itself is cut off before etcd hears why in about every second call.
+    cut_off = status == 503 and "write: broken pipe" in words
+    if cut_off or "bad certificate" in words or "certificate specifies an incompatible key usage" in words:
         return (
             f"etcd at {endpoint} cannot speak to itself (HTTP {status}: {words}). Its server certificate may not "
             "serve as a client certificate, as etcd's JSON gateway needs it to: issue it again with the usages "
             "serverAuth and clientAuth, as kubeadm does."
         )
-    if status == 404:
+    if status == 404 and not said:
         return (
             f"etcd at {endpoint} does not know this call (HTTP 404): its JSON gateway is switched off "
             "(--enable-grpc-gateway=false, or a configuration file of etcd 3.4) or listens elsewhere "
@@ -158,12 +160,34 @@ class Gateway:
         key = base64.b64encode(b"health").decode()
         self.call("/v3/kv/range", {"key": key, "keys_only": True, "limit": "1"})
 
+    def hash_at(self, revision: int) -> dict[str, Any]:
+        """This member's hash of all data up to ``revision``; it reads its whole database for it (etcd 3.5.10)."""
+        return self.call("/v3/maintenance/hashkv", {"revision": str(revision)})
+
     def move_leader(self, target_id: str, timeout: Optional[float] = None) -> None:
         """Make member ``target_id`` (decimal) the leader; only the leader itself does this.
 
         etcd answers when the leadership has moved, or gives up after about ten seconds.
         """
         self.call("/v3/maintenance/transfer-leadership", {"targetID": str(target_id)}, timeout)
+
+    def add_learner(self, peer_url: str) -> None:
+        self.call("/v3/cluster/member/add", {"peerURLs": [peer_url], "isLearner": True})
+
+    def promote(self, member_id: str) -> None:
+        """Give a learner (decimal id) its vote; etcd refuses while it is not in sync."""
+        self.call("/v3/cluster/member/promote", {"ID": member_id})
+
+    def remove_member(self, member_id: str) -> None:
+        self.call("/v3/cluster/member/remove", {"ID": member_id})
+
+    def defragment(self, timeout: float) -> None:
+        """Write this member's database anew without its holes; the member answers nothing meanwhile."""
+        self.call("/v3/maintenance/defragment", timeout=timeout)
+
+    def disarm(self, member_id: str, alarm: str) -> None:
+        """Take back one alarm of one member (decimal id), for the whole cluster."""
+        self.call("/v3/maintenance/alarm", {"action": "DEACTIVATE", "memberID": member_id, "alarm": alarm})
 
     def snapshot(self) -> Iterator[bytes]:
         """The blobs of a snapshot: the database, then its SHA-256 as the last 32 bytes.

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 from urllib.parse import urlsplit
 
@@ -25,6 +27,8 @@ class Etcd(NamedTuple):
     access: Access
     source: str
     pid: Optional[int]
+    # As etcd names them, without dashes.
+    flags: Mapping[str, str] = MappingProxyType({})
 
 
 class NoEtcd(CareError):
@@ -170,4 +174,5 @@ def discover(wanted: Access, manifest: str = MANIFEST, proc: str = "/proc") -> E
         access=choose_access(flags, wanted),
         source=source,
         pid=found_pid,
+        flags=flags,
     )

@@ -11,6 +11,13 @@ from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, Gateway, number
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_hash import (
+    Hashes,
+    described,
+    differing,
+    gather,
+    hash_problems,
+)
 
 MAX_LAG = 1000
 _QUOTA_WARNING = 0.8
@@ -32,6 +39,7 @@ class Seen(NamedTuple):
     members: list[dict[str, Any]]
     answers: dict[str, Answer]
     trouble: list[str]
+    hashes: Optional[Hashes] = None
 
 
 def ask(access: Access, timeout: float) -> Answer:
@@ -51,8 +59,11 @@ def ask(access: Access, timeout: float) -> Answer:
     return Answer(status)
 
 
-def observe(access: Access, timeout: float = 5.0) -> Seen:
-    """Ask the local member, then all members it knows, at the same time. Never fails: trouble is part of the answer."""
+def observe(access: Access, timeout: float = 5.0, hash_timeout: float = 0.0) -> Seen:
+    """Ask the local member, then all members it knows, at the same time. Never fails: trouble is part of the answer.
+
+    :param hash_timeout: seconds that a member may take to hash its data; 0 asks for no hash.
+    """
     local = ask(access, timeout)
     if local.error:
         return Seen(local, [], {}, [])
@@ -77,7 +88,13 @@ def observe(access: Access, timeout: float = 5.0) -> Seen:
             answers = dict(zip([str(member.get("ID")) for member in members], pool.map(answer, members)))
     else:
         answers = {}
-    return Seen(local, members, answers, trouble)
+    hashes = None
+    if hash_timeout:
+        # A learner is still receiving its data.
+        asked = [one for one in members if not one.get("isLearner") and not answers[str(one.get("ID"))].error]
+        urls = {str(one["ID"]): access.endpoint if str(one["ID"]) == own else one["clientURLs"][0] for one in asked}
+        hashes = gather(access, urls, hash_timeout)
+    return Seen(local, members, answers, trouble, hashes)
 
 
 def hexadecimal(decimal: Any) -> str:
@@ -96,6 +113,16 @@ def alarms_of(status: dict[str, Any]) -> list[dict[str, str]]:
         if alarm:
             found.append({"member": hexadecimal(alarm.group(1)), "alarm": alarm.group(2)})
     return found
+
+
+def without_alarm(seen: Seen, kind: str) -> Seen:
+    """What was seen as if no alarm of this kind had been raised."""
+
+    def quiet(answer: Answer) -> Answer:
+        errors = [one for one in answer.status.get("errors") or [] if kind not in one or not _ALARM.search(one)]
+        return answer._replace(status={**answer.status, "errors": errors})
+
+    return seen._replace(local=quiet(seen.local), answers={one: quiet(found) for one, found in seen.answers.items()})
 
 
 def quorum(voters: int, healthy: int) -> dict[str, int]:
@@ -124,16 +151,18 @@ def _member(raw: dict[str, Any], answer: Answer, own: bool) -> dict[str, Any]:
         "version": status.get("version"),
         "db_size": number(status, "dbSize"),
         "db_size_in_use": number(status, "dbSizeInUse"),
+        "db_size_quota": number(status, "dbSizeQuota"),
         "raft_term": number(status, "raftTerm"),
         "raft_index": number(status, "raftIndex"),
         "raft_applied_index": number(status, "raftAppliedIndex"),
         "revision": number(status.get("header") or {}, "revision"),
         "leader_id": str(status.get("leader") or "0"),
+        "lag": 0,
         "error": answer.error,
     }
 
 
-def _member_problems(member: dict[str, Any], answer: Answer, highest: int) -> list[str]:
+def _member_problems(member: dict[str, Any], answer: Answer) -> list[str]:
     """What is wrong with one member that is not a learner's or an alarm's matter."""
     if not member["started"]:
         peers = ", ".join(member["peer_urls"])
@@ -148,9 +177,8 @@ def _member_problems(member: dict[str, Any], answer: Answer, highest: int) -> li
         error for error in answer.status.get("errors") or [] if not _ALARM.search(error) and "no leader" not in error
     ]
     found += [f"Member {_named(member)} reports: {error}." for error in errors]
-    lag = highest - member["raft_applied_index"]
-    if lag > MAX_LAG:
-        found.append(f"Member {_named(member)} is {lag} entries behind the best one (allowed: {MAX_LAG}).")
+    if member["lag"] > MAX_LAG:
+        found.append(f"Member {_named(member)} is {member['lag']} entries behind the best one (allowed: {MAX_LAG}).")
     return found
 
 
@@ -194,7 +222,9 @@ def judge(seen: Seen, endpoint: str) -> dict[str, Any]:
 
     problems += _leader_problems(members)
     for member in members:
-        found = _member_problems(member, seen.answers[member["id"]], highest)
+        if not member["error"]:
+            member["lag"] = highest - member["raft_applied_index"]
+        found = _member_problems(member, seen.answers[member["id"]])
         if member["learner"]:
             found.append(f"Member {_named(member)} is a learner: it has no vote yet, and must be promoted or removed.")
         member["healthy"] = not found and (member["leader_id"] != "0")
@@ -215,6 +245,12 @@ def judge(seen: Seen, endpoint: str) -> dict[str, Any]:
         for member in members:
             member["healthy"] = member["healthy"] and member["id_hex"] != alarm["member"]
 
+    names = {member["id"]: _named(member) for member in members}
+    if seen.hashes:
+        problems += hash_problems(seen.hashes, names)
+        for member in members:
+            member["healthy"] = member["healthy"] and member["id"] not in differing(seen.hashes)
+
     local = next((member for member in members if member["local"]), None)
     leader = str(status.get("leader") or "0")
     voters = [member for member in members if not member["learner"]]
@@ -233,6 +269,7 @@ def judge(seen: Seen, endpoint: str) -> dict[str, Any]:
         "db_size_in_use": number(status, "dbSizeInUse"),
         "db_size_quota": number(status, "dbSizeQuota"),
         "quorum": quorum(len(voters), sum(1 for member in voters if member["healthy"])),
+        "hash": described(seen.hashes, {member["id"]: member["name"] for member in members}) if seen.hashes else None,
         "snapshot_refusal": refuse_snapshot(seen),
         "problems": problems,
         "warnings": _warnings(members, status),

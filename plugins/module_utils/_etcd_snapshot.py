@@ -1,44 +1,26 @@
 # Copyright (c) 2026, the clustercare.kubeadm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # PRIVATE to this collection: may change in any release.
-"""Taking a snapshot of this host's etcd and proving it. The proof is the same wherever the file lies."""
+"""A snapshot as a file with its sidecar, and the proof that it is good: the same wherever it lies."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
 import re
-import socket
 import time
 from typing import Any, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile, Bucket
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, Gateway, number
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, discover
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import (
-    hexadecimal,
-    observe,
-    refuse_snapshot,
-)
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
-    WholeFile,
-    need_space,
-    private_directory,
-    write_whole,
-)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect, pem_sha256
 
 SIDECAR = ".json"
 CA_CERT = "/etc/kubernetes/pki/ca.crt"
 _DIGEST = 32
 _BLOCK = 512
 _READ = 1 << 20
-# Silence of etcd for this long ends a snapshot; a busy disk may be silent for a while.
-_SILENCE = 60.0
-_REVISION = re.compile(rb"^.{8}_.{8}t?$", re.DOTALL)
 
 
 def sums(path: str) -> dict[str, Any]:
@@ -89,88 +71,13 @@ def _prove(path: str) -> dict[str, Any]:
     return {"size": size, "sha256": found["sha256"], "pages": pages, **inside}
 
 
-def inspect(file: BoltFile) -> dict[str, Any]:
-    """Revision, members, number of live keys and versions, as stored in the database itself."""
-    keys = file.bucket(b"key")
-    if keys is None:
-        raise BrokenFile(f"{file.path} is not an etcd database: it has no bucket of keys.")
-    last = keys.last_key()
-    meta = _small(file, b"meta")
-    cluster = _small(file, b"cluster")
-    try:
-        members = [stored_member(json.loads(value)) for value in _small(file, b"members").values()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BrokenFile(f"{file.path} is damaged: a member in it cannot be read.") from error
-    records, live = count_keys(keys)
-    return {
-        # An etcd that was never written to has no record yet, and revision 1.
-        "revision": int.from_bytes(last[:8], "big") if last else 1,
-        "keys": live,
-        "records": records,
-        "members": sorted(members, key=lambda member: (member["name"], member["id_hex"])),
-        "cluster_version": cluster.get(b"clusterVersion", b"").decode("ascii", "replace") or None,
-        "storage_version": meta.get(b"storageVersion", b"").decode("ascii", "replace") or None,
-        "consistent_index": int.from_bytes(meta.get(b"consistent_index", b""), "big"),
-    }
-
-
-def stored_member(member: dict[str, Any]) -> dict[str, Any]:
-    """A member as the database keeps it, in our words."""
-    return {
-        "id_hex": hexadecimal(member["id"]),
-        "name": member.get("name", ""),
-        "peer_urls": member.get("peerURLs") or [],
-        "client_urls": member.get("clientURLs") or [],
-        "learner": bool(member.get("isLearner")),
-    }
-
-
-def _small(file: BoltFile, name: bytes) -> dict[bytes, bytes]:
-    bucket = file.bucket(name)
-    return dict(bucket.items()) if bucket else {}
-
-
-def count_keys(bucket: Bucket) -> tuple[int, int]:
-    """Records, and distinct keys that are not deleted. Keeps 8 bytes of hash per key, not the keys."""
-    records = 0
-    live: set[int] = set()
-    for revision, value in bucket.items():
-        if not _REVISION.match(revision):
-            raise BrokenFile("The snapshot is damaged: one of its revisions is not one.")
-        records += 1
-        key = hash(record_key(value))
-        if revision.endswith(b"t") and len(revision) == 18:
-            live.discard(key)
-        else:
-            live.add(key)
-    return records, len(live)
-
-
-def record_key(value: bytes) -> bytes:
-    """The key of a stored record: field 1 of its protobuf, which comes first."""
-    if not value or value[0] != 0x0A:
-        raise BrokenFile("The snapshot is damaged: one of its records has no key.")
-    size = shift = 0
-    for at in range(1, min(len(value), 6)):
-        size |= (value[at] & 0x7F) << shift
-        shift += 7
-        if not value[at] & 0x80:
-            key = value[at + 1 : at + 1 + size]
-            if len(key) == size:
-                return key
-            break
-    raise BrokenFile("The snapshot is damaged: one of its records is cut off.")
-
-
 def ca_sha256(path: str = CA_CERT) -> Optional[str]:
     """The cluster's identity: the SHA-256 of its CA certificate (DER). None when there is no such file."""
     try:
         with open(path, encoding="ascii") as file:
-            text = file.read()
+            return pem_sha256(file.read())
     except (OSError, ValueError):
         return None
-    found = re.search("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", text, re.DOTALL)
-    return hashlib.sha256(base64.b64decode(found.group(1))).hexdigest() if found else None
 
 
 def default_name(member: str, now: float) -> str:
@@ -186,8 +93,25 @@ def check_name(name: str) -> None:
         )
 
 
-def _iso(when: float) -> str:
+def iso(when: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+
+
+def read_sidecar(path: str) -> dict[str, Any]:
+    """What was written beside the snapshot ``path`` when it was taken; empty when nothing was.
+
+    :raises CareError: when something lies there that cannot be read.
+    """
+    try:
+        with open(path + SIDECAR, encoding="utf-8") as file:
+            said = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CareError(f"{path}{SIDECAR} beside the snapshot cannot be read: {error}") from error
+    if not isinstance(said, dict):
+        raise CareError(f"{path}{SIDECAR} beside the snapshot does not describe one.")
+    return said
 
 
 def existing(path: str) -> Optional[dict[str, Any]]:
@@ -198,94 +122,14 @@ def existing(path: str) -> Optional[dict[str, Any]]:
     if not os.path.lexists(path):
         return None
     proof = prove(path)
-    try:
-        with open(path + SIDECAR, encoding="utf-8") as file:
-            said = json.load(file)
-    except FileNotFoundError:
-        said = {}
-    except (OSError, ValueError) as error:
-        raise CareError(f"{path}{SIDECAR} beside the snapshot cannot be read: {error}") from error
+    said = read_sidecar(path)
     if said and said.get("sha256") != proof["sha256"]:
         raise CareError(
             f"{path} is not the snapshot that {path}{SIDECAR} describes: move both away, or take another name."
         )
-    return {**said, **proof, "path": path}
+    return {**said, **proof, "ca_sha256": said.get("ca_sha256") or proof["root_ca_sha256"], "path": path}
 
 
-def describe(etcd: Etcd, status: dict[str, Any], began: float) -> dict[str, Any]:
-    """What only the living cluster knows; goes into the sidecar beside the proof."""
-    header = status.get("header") or {}
-    return {
-        "schema": 1,
-        "host": socket.gethostname(),
-        "member": etcd.name,
-        "member_id": hexadecimal(header.get("member_id")),
-        "cluster_id": hexadecimal(header.get("cluster_id")),
-        "etcd_version": status.get("version"),
-        "revision_before": number(header, "revision"),
-        "ca_sha256": ca_sha256(),
-        "taken": _iso(began),
-    }
-
-
-def stream(gateway: Gateway, file: WholeFile, deadline: Deadline) -> None:
-    """Write etcd's snapshot into ``file``, within the deadline."""
-    for blob in gateway.snapshot():
-        file.write(blob)
-        if deadline.passed:
-            raise TimedOut(
-                f"The snapshot is not complete after {deadline.seconds:g} s ({file.size // 2**20} MiB came); "
-                f"give it more time with option {deadline.option}.",
-                timed_out=True,
-            )
-
-
-def save(access: Access, directory: str, name: Optional[str], timeout: float, check_mode: bool) -> dict[str, Any]:
-    """Take a snapshot, prove it, put it in place. What the module etcd_snapshot does for state=saved."""
-    deadline = Deadline(timeout, "timeout")
-    if name:
-        check_name(name)
-        known = existing(os.path.join(directory, name))
-        if known:
-            return {"changed": False, "snapshot": known}
-    etcd = discover(access)
-    seen = observe(etcd.access)
-    refusal = refuse_snapshot(seen)
-    if refusal:
-        raise CareError(f"No snapshot was taken. {refusal}")
-    status = seen.local.status
-    began = time.time()
-    path = os.path.join(directory, name or default_name(etcd.name, began))
-    expected = number(status, "dbSize")
-    need_space(directory, expected + expected // 5, "dir")
-    about = describe(etcd, status, began)
-    if check_mode:
-        about.update(path=path, size=expected, revision=about["revision_before"])
-        return {"changed": True, "snapshot": about}
-    private_directory(directory)
-    watch = time.monotonic()
-    with WholeFile(path) as file:
-        stream(Gateway(etcd.access, _SILENCE), file, deadline)
-        file.sync()
-        streamed = time.monotonic() - watch
-        try:
-            proof = prove(file.part)
-        except BrokenFile as error:
-            raise CareError(
-                f"etcd's snapshot did not arrive whole and was thrown away ({error.message.replace(file.part, 'it')}) "
-                "etcd may have been stopped in the middle: look at it, and run this again."
-            ) from error
-        if proof["revision"] < about["revision_before"]:
-            raise CareError(
-                f"The snapshot was thrown away: it ends at revision {proof['revision']}, "
-                f"but etcd was at {about['revision_before']} before it was taken."
-            )
-        snapshot = {
-            **about,
-            **proof,
-            "stream_seconds": round(streamed, 1),
-            "seconds": round(time.monotonic() - watch, 1),
-        }
-        write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
-        file.commit()
-    return {"changed": True, "snapshot": {**snapshot, "path": path}}
+def without_text(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """A snapshot's description for results and sidecars: without kubeadm's long text."""
+    return {name: value for name, value in snapshot.items() if name != "cluster_configuration"}

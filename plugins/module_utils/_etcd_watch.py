@@ -28,7 +28,7 @@ def wanted_access(params: dict[str, Any]) -> Access:
     return Access(params["endpoint"] or "", params["ca_cert"], params["client_cert"], params["client_key"])
 
 
-def look(wanted: Access) -> dict[str, Any]:
+def look(wanted: Access, hash_timeout: float = 0.0) -> dict[str, Any]:
     """The cluster as it is now. Trouble is part of the answer; only a host without etcd is a failure."""
     try:
         etcd = discover(wanted)
@@ -36,23 +36,28 @@ def look(wanted: Access) -> dict[str, Any]:
         raise
     except CareError as error:
         return {**unseen(error.message), "data_dir": None}
-    return {**judge(observe(etcd.access), etcd.access.endpoint), "data_dir": etcd.data_dir or None}
+    seen = observe(etcd.access, hash_timeout=hash_timeout)
+    return {**judge(seen, etcd.access.endpoint), "data_dir": etcd.data_dir or None}
 
 
 def info(params: dict[str, Any]) -> dict[str, Any]:
     """What the module etcd_info does."""
     wanted = wanted_access(params)
+    hash_timeout = params["hash_timeout"] if params["hash_check"] else 0
     if not params["wait"]:
-        return {"etcd": look(wanted)}
+        return {"etcd": look(wanted, hash_timeout)}
     last: dict[str, Any] = {}
 
-    def missing() -> Optional[str]:
-        last.update(look(wanted))
+    def missing(hashing: float) -> Optional[str]:
+        last.update(look(wanted, hashing))
         return " ".join(last["problems"]).rstrip(".") or None
 
     deadline = Deadline(params["timeout"], "timeout")
     try:
-        wait_until(missing, deadline, "Waiting until etcd is well", params["passes"], params["interval"])
+        wait_until(lambda: missing(0), deadline, "Waiting until etcd is well", params["passes"], params["interval"])
+        if hash_timeout:
+            # Once at the end: every member reads its whole database for it.
+            wait_until(lambda: missing(hash_timeout), deadline, "Waiting until etcd's members hold the same data")
     except TimedOut as error:
         error.results["etcd"] = last
         raise

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -57,6 +58,45 @@ def need_space(directory: str, needed: int, option: str) -> None:
             f"{directory} has {free // 2**20} MiB free, {-(-needed // 2**20)} MiB are needed: "
             f"make room, or choose another directory (option {option})."
         )
+
+
+def sync_directory(path: str) -> None:
+    """After this the disk knows the names in the directory."""
+    directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _abandoned(part: str) -> bool:
+    """Whether nobody is writing this ``.part`` any more."""
+    try:
+        file = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(file)
+    return True
+
+
+def remove_leftovers(directory: str, prefix: str) -> list[str]:
+    """Remove what dead runs left half-written below these names, and return what it was.
+
+    What begins like a ``.part`` belongs to it, and stays as long as that one is being written.
+    """
+    names = [name for name in os.listdir(directory) if name.startswith(prefix) and ".part" in name]
+    gone = [name for name in names if _abandoned(os.path.join(directory, name.partition(".part")[0] + ".part"))]
+    for name in gone:
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(directory, name))
+    return sorted(gone)
 
 
 class WholeFile:
@@ -119,17 +159,26 @@ class WholeFile:
         except OSError as error:
             raise CareError(f"{self.part} cannot be written: {error.strerror}.") from error
 
+    def adopt(self, path: str) -> None:
+        """Take a finished file that another program wrote beside this one, instead of what was written here."""
+        try:
+            other = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            os.fchmod(other, 0o600)
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.replace(path, self.part)
+        except OSError as error:
+            raise CareError(f"{path} cannot be taken over: {error.strerror}.") from error
+        os.close(self._file)
+        self._file = other
+        self.size = os.fstat(other).st_size
+
     def commit(self) -> None:
         """Put the file in its place, for good."""
         self.sync()
         os.rename(self.part, self.path)
         os.close(self._file)
         self._file = -1
-        directory = os.open(os.path.dirname(os.path.abspath(self.path)), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(os.path.dirname(os.path.abspath(self.path)))
 
     def __exit__(self, *_exc: object) -> None:
         if self._file >= 0:

@@ -33,6 +33,21 @@ attributes:
     support: full
     platforms: posix
 options:
+  hash_check:
+    description:
+      - Also compare the hashes of all voting members' data at one revision, and tell in RV(etcd.problems) who differs.
+      - Only this finds members whose data have parted, for instance because they were restored from different
+        snapshots. Each member reads its whole database for it, at some hundred megabytes a second.
+      - Needs etcd 3.5.10 or newer.
+      - With O(wait=true) it is done at the end, when all else is well.
+    type: bool
+    default: false
+    version_added: 0.2.0
+  hash_timeout:
+    description: Seconds that a member may take to hash its data.
+    type: int
+    default: 120
+    version_added: 0.2.0
   wait:
     description:
       - Wait until RV(etcd.problems) is empty, O(passes) times in a row; fail when O(timeout) passes first.
@@ -65,6 +80,13 @@ EXAMPLES = r"""
 - name: Show what is wrong
   ansible.builtin.debug:
     var: __etcd.etcd.problems
+
+- name: Make sure that all members hold the same data
+  clustercare.kubeadm.etcd_info:
+    hash_check: true
+  become: true
+  register: __etcd
+  failed_when: __etcd.etcd.problems | length > 0
 
 - name: Wait until etcd is well again after its manifest was changed
   clustercare.kubeadm.etcd_info:
@@ -154,6 +176,10 @@ etcd:
           description: Bytes of it that are in use.
           type: int
           sample: 2486272
+        db_size_quota:
+          description: Bytes it may grow to; 0 when etcd does not say (before 3.6, or when the default is not changed).
+          type: int
+          sample: 0
         raft_term:
           description: The election it takes part in.
           type: int
@@ -174,6 +200,10 @@ etcd:
           description: The leader it follows, decimal; V(0) for none.
           type: str
           sample: "10276657743932975437"
+        lag:
+          description: Entries that it has applied less than the best one; 0 when it does not answer.
+          type: int
+          sample: 0
         error:
           description: Why it does not answer; null when it does.
           type: str
@@ -233,6 +263,38 @@ etcd:
           description: How many more may fail. Negative when the majority is lost.
           type: int
           sample: 1
+    hash:
+      description: The comparison of the members' data; null without O(hash_check).
+      type: dict
+      contains:
+        revision:
+          description: The revision at which all were compared, the highest that all of them have.
+          type: int
+          sample: 2089
+        agree:
+          description: Whether all voting members were compared and hold the same data.
+          type: bool
+          sample: true
+        members:
+          description: The hash of each voting member that answers.
+          type: list
+          elements: dict
+          contains:
+            name:
+              description: The member.
+              type: str
+              sample: cp1
+            hash:
+              description: Its hash, as C(etcdctl endpoint hashkv) prints it; null when there is none.
+              type: int
+              sample: 1084519789
+            compact_revision:
+              description: Older data is compacted away and not hashed. V(-1) when there was no compaction.
+              type: int
+              sample: 1507
+            error:
+              description: Why there is no hash; null when there is one.
+              type: str
     snapshot_refusal:
       description: Why a snapshot must not be taken of this member; null when it may.
       type: str
@@ -274,6 +336,8 @@ if __name__ == "__main__":
         main,
         argument_spec={
             **ACCESS_OPTIONS,
+            "hash_check": {"type": "bool", "default": False},
+            "hash_timeout": {"type": "int", "default": 120},
             "wait": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
             **RECONNECT,

@@ -60,14 +60,33 @@ def revision(main: int, deleted: bool = False) -> bytes:
     return struct.pack(">Q", main) + b"_" + struct.pack(">Q", 0) + (b"t" if deleted else b"")
 
 
+def field(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message that holds bytes."""
+    size, length = b"", len(content)
+    while length > 0x7F:
+        size, length = size + bytes([length & 0x7F | 0x80]), length >> 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + content
+
+
 def record(key: bytes, value: bytes = b"") -> bytes:
-    return b"\x0a" + bytes([len(key)]) + key + b"\x2a" + bytes([len(value)]) + value
+    # As etcd writes it: key, create revision, mod revision, version, value.
+    return field(1, key) + b"\x10\x02\x18\x96\x01\x20\x01" + field(5, value)
 
 
-def database(members: Optional[list[dict[str, Any]]] = None) -> bytes:
-    """Seven pages: a put, b put, c put, b deleted, a put again: revision 6, two keys left, five records."""
+def config_map(**data: str) -> bytes:
+    """A ConfigMap as the API server stores it."""
+    pairs = b"".join(field(2, field(1, name.encode()) + field(2, text.encode())) for name, text in data.items())
+    return b"k8s\x00" + field(1, field(1, b"v1") + field(2, b"ConfigMap")) + field(2, field(1, b"meta") + pairs)
+
+
+def database(members: Optional[list[dict[str, Any]]] = None, more: Optional[list[tuple[bytes, bytes]]] = None) -> bytes:
+    """Seven pages: a put, b put, c put, b deleted, a put again: revision 6, two keys left, five records.
+
+    :param more: keys and values that follow, each a revision further.
+    """
     first = [(revision(2), record(b"a", b"1")), (revision(3), record(b"b")), (revision(4), record(b"c"))]
     second = [(revision(5, deleted=True), record(b"b")), (revision(6), record(b"a", b"2"))]
+    second += [(revision(7 + index), record(key, value)) for index, (key, value) in enumerate(more or [])]
     stored = [MEMBER] if members is None else members
     named = [(f"{one['id']:x}".encode(), json.dumps(one).encode()) for one in stored]
     root = [
@@ -167,6 +186,7 @@ class Cluster:
         ]
         self.leader = "1"
         self.said: dict[str, dict[str, Any]] = {member["ID"]: {} for member in self.members}
+        self.hashes: dict[str, dict[str, Any]] = {member["ID"]: {} for member in self.members}
         self.writes: list[tuple[str, str, dict[str, Any]]] = []
         # Replies that a test puts in front of the ordinary ones, by (member's id, last part of the path).
         self.instead: dict[tuple[str, str], Reply] = {}
@@ -198,6 +218,9 @@ class Cluster:
             return 200, json.dumps({"members": self.members}).encode()
         if path == "/v3/kv/range":
             return 200, b"{}"
+        if path == "/v3/maintenance/hashkv":
+            said = {"hash": 4711, "compact_revision": "100", "hash_revision": body["revision"], **self.hashes[own]}
+            return 200, json.dumps(said).encode()
         return self.write(own, name, body)
 
     def write(self, own: str, name: str, body: dict[str, Any]) -> tuple[int, bytes]:
@@ -206,6 +229,21 @@ class Cluster:
             if self.leader != own:
                 return 400, b'{"error":"etcdserver: not leader","code":9,"message":"etcdserver: not leader"}'
             self.leader = body["targetID"]
+        if name == "add":
+            if any(body["peerURLs"] == one["peerURLs"] for one in self.members):
+                return 400, b'{"code":9,"message":"etcdserver: Peer URLs already exists"}'
+            self.members.append({"ID": "99", "peerURLs": body["peerURLs"], "isLearner": body["isLearner"]})
+        if name == "promote":
+            del next(one for one in self.members if one["ID"] == body["ID"])["isLearner"]
+        if name == "remove":
+            if all(one["ID"] != body["ID"] for one in self.members):
+                return 404, b'{"code":5,"message":"etcdserver: member not found"}'
+            self.members = [one for one in self.members if one["ID"] != body["ID"]]
+        if name == "defragment":
+            self.said[own]["dbSize"] = self.status(own)["dbSizeInUse"]
+        if name == "alarm":
+            for said in self.said.values():
+                said["errors"] = [one for one in said.get("errors", []) if body["memberID"] not in one]
         return 200, b"{}"
 
 

@@ -40,7 +40,13 @@ def test_snapshot_is_all_blobs_with_the_digest_that_follows_the_end() -> None:
             "serverAuth and clientAuth",
             id="certificate without clientAuth",
         ),
+        pytest.param(
+            (503, b'{"code":14, "message":"write tcp [::1]:53386->[::1]:2379: write: broken pipe"}'),
+            "serverAuth and clientAuth",
+            id="certificate without clientAuth, heard otherwise",
+        ),
         pytest.param((404, b"404 page not found\n"), "switched off", id="no gateway"),
+        pytest.param((404, b'{"code":5,"message":"etcdserver: member not found"}'), "member not found", id="not found"),
         pytest.param(
             (503, b'{"code":14,"message":"etcdserver: no leader"}'), "HTTP 503: etcdserver: no leader", id="v2"
         ),

@@ -239,7 +239,8 @@ def test_observe_of_nobody_is_an_answer() -> None:
     assert not etcd["healthy"] and etcd["snapshot_refusal"]
 
 
-PARAMS = {"endpoint": None, "ca_cert": None, "client_cert": None, "client_key": None, "wait": True, "timeout": 5}
+OPTIONS = {"endpoint": None, "ca_cert": None, "client_cert": None, "client_key": None}
+PARAMS = {**OPTIONS, "wait": True, "timeout": 5, "hash_check": False, "hash_timeout": 5}
 
 
 def found(url: str) -> Callable[[Access], Etcd]:

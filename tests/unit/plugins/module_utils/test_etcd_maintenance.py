@@ -50,7 +50,8 @@ def member(name: str, **changed: Any) -> dict[str, Any]:
     ],
 )
 def test_successor(others: list[dict[str, Any]], chosen: str) -> None:
-    found = maintenance.successor({"members": [member("cp1"), *others]})
+    leader = member("cp1")
+    found = maintenance.successor({"members": [leader, *others]}, leader)
     assert (found and found["name"]) == chosen
 
 

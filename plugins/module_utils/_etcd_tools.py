@@ -1,0 +1,90 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""etcdctl and etcdutl, which an etcd image has beside etcd: found in the running container, on the host, in an image.
+
+They are static programs, so the container's own runs on the host as it lies there: nothing is copied or installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, environment, run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+
+_PLACES = ("/usr/local/bin", "/usr/bin", "/bin")
+_ETCD_IMAGE = re.compile(r"^\S*/etcd:\S+$")
+_VERSION = re.compile(r"version: (\d+\.\d+\.\d+)")
+_CTR = ("ctr", "--namespace", "k8s.io", "images")
+
+
+def find_tool(name: str, pid: Optional[int], proc: str = "/proc") -> Optional[str]:
+    """The program beside the running etcd, which has its very version; else the host's own; else None."""
+    if pid:
+        root = f"{proc}/{pid}/root"
+        try:
+            beside = [os.path.dirname(os.readlink(f"{proc}/{pid}/exe"))]
+        except OSError:
+            beside = []
+        for place in (*beside, *_PLACES):
+            path = f"{root}{place}/{name}"
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                return path
+    return shutil.which(name, path=environment()["PATH"])
+
+
+@contextmanager
+def tool_of_image(name: str, runner: Runner = run) -> Iterator[Optional[str]]:
+    """The program out of the newest etcd image that containerd holds, mounted read-only meanwhile; None without one."""
+    try:
+        listed = runner([*_CTR, "list", "--quiet"])
+    except CareError:
+        yield None
+        return
+    images = sorted(line for line in listed.out.split() if _ETCD_IMAGE.match(line))
+    directory = tempfile.mkdtemp(prefix="clustercare-etcd-", dir="/run" if os.path.isdir("/run") else None)
+    mounted = False
+    try:
+        mounted = bool(images) and runner([*_CTR, "mount", images[-1], directory]).rc == 0
+        found = [path for place in _PLACES for path in [f"{directory}{place}/{name}"] if os.path.isfile(path)]
+        yield found[0] if mounted and found else None
+    finally:
+        if mounted:
+            runner([*_CTR, "unmount", "--rm", directory])
+        os.rmdir(directory)
+
+
+def tool_version(path: str, runner: Runner = run) -> str:
+    """The version that the program says it has.
+
+    :raises CareError: when it does not say.
+    """
+    done = runner([path, "version"], env={"ETCDCTL_API": "3"})
+    found = _VERSION.search(done.out)
+    if done.rc or not found:
+        raise CareError(f"{path} does not say its version: {done.last_words}.")
+    return found.group(1)
+
+
+def ctl_environment(access: Access) -> dict[str, str]:
+    """How etcdctl reaches the member. It refuses to start when a flag and such a variable say two things."""
+    named = {"CACERT": access.ca, "CERT": access.cert, "KEY": access.key}
+    return {
+        "ETCDCTL_API": "3",
+        "ETCDCTL_ENDPOINTS": access.endpoint,
+        **{f"ETCDCTL_{name}": value for name, value in named.items() if value},
+    }
+
+
+def ctl_status(answer: Any) -> dict[str, Any]:
+    """A member's status out of ``etcdctl endpoint status -w json``, in the gateway's words."""
+    status: dict[str, Any] = answer[0]["Status"]
+    return {**status, "leader": status.get("leader") or 0}
