@@ -25,10 +25,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import
 
 RUNTIME = "container-runtime"
 NAMES = (*sorted(COMPONENTS), "kubelet", RUNTIME)
-# What may go at the same time, and what before the next: an API server ends quickly only while its etcd is there.
-STOP_ORDER = (("kube-apiserver", "kube-controller-manager", "kube-scheduler"), ("etcd",), ("kubelet",), (RUNTIME,))
-START_ORDER = ((RUNTIME,), ("kubelet",), ("etcd",), ("kube-apiserver",), ("kube-controller-manager", "kube-scheduler"))
-
 _UNITS = {
     "etcd": ("etcd", "etcd-member", "etcd-server"),
     "kube-apiserver": ("kube-apiserver", "snap.kube-apiserver.daemon"),
@@ -148,6 +144,7 @@ class Host:
         self.logs = logs
         self._manifests_dir = manifests_dir
         self._kubelet_config: Optional[dict[str, Any]] = None
+        self._read: dict[tuple[str, int, int], dict[str, Any]] = {}
 
     # --- processes
 
@@ -264,7 +261,13 @@ class Host:
         return os.path.join(self.directory, "services", name)
 
     def pods(self, paths: list[str]) -> dict[str, dict[str, Any]]:
-        """Manifests by path; what nothing can read has an empty object."""
+        """Manifests by path, each read once while it stays as it is; what nothing can read has an empty object."""
+        keys = {path: _identity(path) for path in paths}
+        unread = [path for path in paths if keys[path] not in self._read]
+        self._read.update({keys[path]: pod for path, pod in self._pods(unread).items()})
+        return {path: self._read[keys[path]] for path in paths}
+
+    def _pods(self, paths: list[str]) -> dict[str, dict[str, Any]]:
         if not paths:
             return {}
         try:
@@ -272,14 +275,22 @@ class Host:
             if len(found) == len(paths):
                 return dict(zip(paths, found))
         except (CareError, ValueError):
-            if len(paths) == 1:
-                return {paths[0]: {}}
-        return {path: pod for each in paths for path, pod in self.pods([each]).items()}
+            pass  # one that is broken hides the others
+        if len(paths) == 1:
+            return {paths[0]: {}}
+        return {path: pod for each in paths for path, pod in self._pods([each]).items()}
 
     # --- all together
 
     def look(self, name: str) -> Service:
-        """One component as it is now."""
+        """One component as it is now.
+
+        :raises CareError: this process may not look at others; it would take what runs for gone.
+        """
+        if not self._network("1"):
+            raise CareError(
+                f"Other processes of {os.uname().nodename} cannot be looked at: this needs root (become: true)."
+            )
         processes = self.processes(name)
         manifests: dict[str, dict[str, Any]] = {}
         parked: dict[str, dict[str, Any]] = {}
@@ -310,6 +321,14 @@ class Host:
             pod=pods[0],
             where=self.manifests_dir() if name in COMPONENTS else "",
         )
+
+
+def _identity(path: str) -> tuple[str, int, int]:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return path, 0, 0
+    return path, about.st_ino, about.st_mtime_ns
 
 
 def _text(path: str) -> str:

@@ -31,7 +31,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
     static_pod,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import access_of
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service, manifest_files
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,
     etcd_access,
@@ -47,6 +47,7 @@ _CERTIFICATES = {
     "kubelet": ("tls-cert-file",),
 }
 _KUBELETS_OWN = ("/var/lib/kubelet/pki/kubelet-client-current.pem", "/var/lib/kubelet/pki/kubelet.crt")
+_API_LAG = 30.0
 _LEADERS = ("kube-controller-manager", "kube-scheduler")
 
 
@@ -103,6 +104,7 @@ class Describer:
         self.hostname = os.uname().nodename
 
     def describe(self, names: list[str]) -> dict[str, dict[str, Any]]:
+        self.host.pods(manifest_files(self.host.manifests_dir()))  # read once, not by each thread
         with ThreadPoolExecutor(max_workers=6) as pool:
             return dict(zip(names, pool.map(self.component, names)))
 
@@ -141,7 +143,7 @@ class Describer:
         """The image's tag, else what the running program says of itself."""
         tagged = image_version(str(container_of(service.pod, service.name).get("image")))
         if tagged or not service.processes:
-            return tagged
+            return tagged.split("-")[0] if tagged and service.name == "etcd" else tagged
         try:
             done = self.host.runner([f"/proc/{service.processes[-1].pid}/exe", "--version"], timeout=10)
         except CareError:
@@ -179,6 +181,8 @@ class Describer:
         answer = self.ask_api(f"/api/v1/namespaces/kube-system/pods/{pod}")
         if answer:
             told = last_exit_of_pod(answer, service.name)
+        if told and words and epoch_of(told["at"]) + _API_LAG < os.path.getmtime(previous):
+            told = None  # of a run before that: the API has not heard of the newest end yet
         if told is None and not words:
             return None
         return {**(told or {"reason": None, "code": None, "at": None}), "last_words": words[-1] if words else None}

@@ -35,9 +35,10 @@ class FakeHost:
         self.manifests = root / "manifests"
         self.state = root / "clustercare"
         self.logs = root / "logs"
-        for path in (self.proc / "self" / "ns", self.manifests, self.logs):
+        for path in (self.proc / "self" / "ns", self.proc / "1" / "ns", self.manifests, self.logs):
             path.mkdir(parents=True)
         (self.proc / "self" / "ns" / "net").symlink_to(HOST_NETWORK)
+        (self.proc / "1" / "ns" / "net").symlink_to(HOST_NETWORK)
         (self.proc / "uptime").write_text("1000.00 1000.00\n")
         self.units: dict[str, dict[str, str]] = {}
         self.argvs: list[list[str]] = []
@@ -99,7 +100,7 @@ class FakeHost:
             pod = json.loads(path.read_text())
             wanted[pod["metadata"]["name"]] = pod["spec"]["containers"][0]["command"]
         for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"):
-            pids = self.pids(name)
+            pids = [process.pid for process in self.host.processes(name) if self.host.home(process).pod]
             if pids and name not in wanted and name not in self.deaf:
                 self.end(pids[0])
             elif name in wanted and not pids:
