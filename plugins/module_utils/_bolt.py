@@ -13,7 +13,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 
@@ -83,6 +83,9 @@ def looks_like_bolt(path: str) -> bool:
         return False
 
 
+# Told of each key and its value.
+Visit = Callable[[bytes, bytes], None]
+Visits = dict[bytes, Visit]
 # Lowest key of a subtree, and the first key behind it; None where there is no such bound.
 Bounds = tuple[Optional[bytes], Optional[bytes]]
 
@@ -158,10 +161,12 @@ class BoltFile:
         root, _sequence = _BUCKET.unpack_from(value)
         return Bucket(self, root, value[_BUCKET.size :] if root == 0 else None)
 
-    def check(self) -> int:
+    def check(self, into: Optional[bytes] = None, visit: Optional[Visit] = None) -> int:
         """Read every page in use and check the tree as a whole; return the number of pages in use.
 
         Every page lies where its header says, belongs to one tree only, and its keys are in order.
+
+        :param visit: called on the way with every key and value of the top-level bucket ``into``, in order.
         """
         used = bytearray(self.meta.high_water)
         used[0] = used[1] = 1
@@ -170,10 +175,13 @@ class BoltFile:
             if page.flags != _IS_FREELIST:
                 raise self._broken("its list of free pages is not one")
             self._take(used, page)
-        self._check_tree(used, self.meta.root, (None, None), 0)
+        visits = {into: visit} if into is not None and visit else {}
+        self._check_tree(used, self.meta.root, (None, None), 0, visits, None)
         return sum(used)
 
-    def _check_tree(self, used: bytearray, number: int, bounds: Bounds, depth: int) -> None:
+    def _check_tree(
+        self, used: bytearray, number: int, bounds: Bounds, depth: int, visits: Visits, visit: Optional[Visit]
+    ) -> None:
         if depth > _DEEPEST:
             raise self._broken("its tree is deeper than any real one")
         page = self.page(number)
@@ -185,23 +193,26 @@ class BoltFile:
             self._in_order(page, [key for key, _child in children], bounds)
             for index, (key, child) in enumerate(children):
                 after = children[index + 1][0] if index + 1 < len(children) else bounds[1]
-                self._check_tree(used, child, (key, after), depth + 1)
+                self._check_tree(used, child, (key, after), depth + 1, visits, visit)
             return
         if page.flags != _IS_LEAF:
             raise self._broken(f"page {number} should be part of a tree")
-        self._check_leaf(used, page, bounds, depth)
+        self._check_leaf(used, page, bounds, depth, visits, visit)
 
-    def _check_leaf(self, used: bytearray, page: Page, bounds: Bounds, depth: int) -> None:
+    def _check_leaf(
+        self, used: bytearray, page: Page, bounds: Bounds, depth: int, visits: Visits, visit: Optional[Visit]
+    ) -> None:
         keys = []
         for key, value, is_bucket in self.leaves(page):
             keys.append(key)
-            if not is_bucket:
-                continue
-            bucket = self._open_bucket(value)
-            if bucket.inline is None:
-                self._check_tree(used, bucket.root, (None, None), depth + 1)
-            else:
-                self._check_leaf(used, bucket.inline, (None, None), depth + 1)
+            if is_bucket:
+                bucket = self._open_bucket(value)
+                if bucket.inline is None:
+                    self._check_tree(used, bucket.root, (None, None), depth + 1, {}, visits.get(key))
+                else:
+                    self._check_leaf(used, bucket.inline, (None, None), depth + 1, {}, visits.get(key))
+            elif visit:
+                visit(key, value)
         self._in_order(page, keys, bounds)
 
     def _in_order(self, page: Page, keys: list[bytes], bounds: Bounds) -> None:
@@ -230,14 +241,15 @@ class BoltFile:
         self._room(page, _LEAF.size)
         data = page.data
         size = len(data)
-        for index in range(page.count):
-            at = _PAGE.size + index * _LEAF.size
-            flags, position, key_size, value_size = _LEAF.unpack_from(data, at)
+        at = _PAGE.size
+        for flags, position, key_size, value_size in _LEAF.iter_unpack(data[at : at + page.count * _LEAF.size]):
             key = at + position
             value = key + key_size
-            if value + value_size > size or flags > _LEAF_BUCKET:
+            end = value + value_size
+            if end > size or flags > _LEAF_BUCKET:
                 raise self._broken(f"page {page.number} has an element that is no element")
-            yield data[key:value], data[value : value + value_size], bool(flags & _LEAF_BUCKET)
+            yield data[key:value], data[value:end], flags == _LEAF_BUCKET
+            at += _LEAF.size
 
     def _room(self, page: Page, element: int) -> None:
         if _PAGE.size + page.count * element > len(page.data):

@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import json
-import re
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _certificate, _protobuf
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile, Bucket
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import hexadecimal
 
-_REVISION = re.compile(rb"^.{8}_.{8}t?$", re.DOTALL)
 # The API server writes them below --etcd-prefix, which is /registry unless somebody changed it.
 _ROOT_CA = b"/configmaps/kube-system/kube-root-ca.crt"
 _KUBEADM = b"/configmaps/kube-system/kubeadm-config"
@@ -21,19 +19,8 @@ _NODE = b"/minions/"
 _KUBERNETES_MESSAGE = b"k8s\x00"
 
 
-class Records(NamedTuple):
-    """Stored versions of keys, keys that are not deleted, and those of them that tell whose database this is."""
-
-    records: int
-    live: int
-    kept: dict[bytes, bytes]
-
-
-def inspect(file: BoltFile, records: bool = True) -> dict[str, Any]:
-    """Revision, members, number of live keys, versions and identity, as stored in the database itself.
-
-    :param records: read them all; without, what only they tell is left out.
-    """
+def inspect(file: BoltFile) -> dict[str, Any]:
+    """Revision, members and versions, as stored in the database itself; without reading the records."""
     keys = file.bucket(b"key")
     if keys is None:
         raise BrokenFile(f"{file.path} is not an etcd database: it has no bucket of keys.")
@@ -44,7 +31,6 @@ def inspect(file: BoltFile, records: bool = True) -> dict[str, Any]:
         members = [stored_member(json.loads(value)) for value in _small(file, b"members").values()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenFile(f"{file.path} is damaged: a member in it cannot be read.") from error
-    found = read_records(keys) if records else None
     return {
         # An etcd that was never written to has no record yet, and revision 1.
         "revision": int.from_bytes(last[:8], "big") if last else 1,
@@ -52,7 +38,6 @@ def inspect(file: BoltFile, records: bool = True) -> dict[str, Any]:
         "cluster_version": cluster.get(b"clusterVersion", b"").decode("ascii", "replace") or None,
         "storage_version": meta.get(b"storageVersion", b"").decode("ascii", "replace") or None,
         "consistent_index": int.from_bytes(meta.get(b"consistent_index", b""), "big"),
-        **({"keys": found.live, "records": found.records, **identity(found.kept)} if found else {}),
     }
 
 
@@ -72,38 +57,47 @@ def _small(file: BoltFile, name: bytes) -> dict[bytes, bytes]:
     return dict(bucket.items()) if bucket else {}
 
 
-def read_records(bucket: Bucket) -> Records:
-    """Read them all, oldest first. Keeps 8 bytes of hash per key, and only the few records that tell the identity."""
-    records = 0
-    live: set[int] = set()
-    kept: dict[bytes, bytes] = {}
-    for revision, value in bucket.items():
-        if not _REVISION.match(revision):
+class Records:
+    """Takes the records one by one, oldest first, and remembers what counts.
+
+    That is 8 bytes of hash per key that is not deleted, and the few records that tell whose database this is.
+    """
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._live: set[int] = set()
+        self._kept: dict[bytes, bytes] = {}
+
+    def take(self, revision: bytes, value: bytes) -> None:
+        size = len(revision)
+        if size not in (17, 18) or revision[8] != 0x5F or (size == 18 and revision[17] != 0x74):
             raise BrokenFile("The snapshot is damaged: one of its revisions is not one.")
-        records += 1
+        self.records += 1
         if not value:
             # etcdutl's --bump-revision leaves one such record, which only carries the new revision.
-            continue
+            return
         key = record_key(value)
-        deleted = len(revision) == 18
-        if deleted:
-            live.discard(hash(key))
+        if size == 17:
+            self._live.add(hash(key))
         else:
-            live.add(hash(key))
+            self._live.discard(hash(key))
         if _NODE in key or key.endswith((_ROOT_CA, _KUBEADM)):
-            if deleted:
-                kept.pop(key, None)
+            if size == 17:
+                self._kept[key] = value
             else:
-                kept[key] = value
-    return Records(records, len(live), kept)
+                self._kept.pop(key, None)
+
+    def found(self) -> dict[str, Any]:
+        return {"keys": len(self._live), "records": self.records, **identity(self._kept)}
 
 
 def record_key(value: bytes) -> bytes:
     """The key of a stored record: field 1 of its protobuf, which comes first."""
     try:
-        if not value or value[0] != 0x0A:
+        if len(value) < 2 or value[0] != 0x0A:
             raise ValueError("it has no key")
-        size, at = _protobuf.varint(value, 1)
+        # Nearly all keys are short enough for a length of one byte.
+        size, at = (value[1], 2) if value[1] < 0x80 else _protobuf.varint(value, 1)
         key = value[at : at + size]
         if len(key) < size:
             raise ValueError("its key is cut off")

@@ -107,7 +107,7 @@ def inspected(found: Snapshot, verify: bool, now: float) -> dict[str, Any]:
             inside = existing(found.path) or {}
         else:
             with BoltFile(found.path) as file:
-                inside = {**inspect(file, records=False), **found.said}
+                inside = {**inspect(file), **found.said}
     except CareError as error:
         problem = problem or error.message
     except OSError as error:

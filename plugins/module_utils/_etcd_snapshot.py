@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect, pem_sha256
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import Records, inspect, pem_sha256
 
 SIDECAR = ".json"
 CA_CERT = "/etc/kubernetes/pki/ca.crt"
@@ -64,8 +64,9 @@ def _prove(path: str) -> dict[str, Any]:
     if found["body"] != found["tail"]:
         raise BrokenFile(f"{path} is damaged: the SHA-256 at its end is not that of its data.")
     with BoltFile(path, size - _DIGEST) as file:
-        pages = file.check()
-        inside = inspect(file)
+        records = Records()
+        pages = file.check(b"key", records.take)
+        inside = {**inspect(file), **records.found()}
     if not inside["members"]:
         raise BrokenFile(f"{path} has no etcd member in it: it is no etcd snapshot, or one of an empty database.")
     return {"size": size, "sha256": found["sha256"], "pages": pages, **inside}

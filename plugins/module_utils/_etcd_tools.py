@@ -41,6 +41,11 @@ def find_tool(name: str, pid: Optional[int], proc: str = "/proc") -> Optional[st
     return shutil.which(name, path=environment()["PATH"])
 
 
+def _tag(image: str) -> list[int]:
+    """The numbers of an image's tag, so that 3.6.10-0 comes after 3.6.5-0."""
+    return [int(number) for number in re.findall(r"\d+", image.rpartition(":")[2])]
+
+
 @contextmanager
 def tool_of_image(name: str, runner: Runner = run) -> Iterator[Optional[str]]:
     """The program out of the newest etcd image that containerd holds, mounted read-only meanwhile; None without one."""
@@ -49,7 +54,7 @@ def tool_of_image(name: str, runner: Runner = run) -> Iterator[Optional[str]]:
     except CareError:
         yield None
         return
-    images = sorted(line for line in listed.out.split() if _ETCD_IMAGE.match(line))
+    images = sorted((line for line in listed.out.split() if _ETCD_IMAGE.match(line)), key=_tag)
     directory = tempfile.mkdtemp(prefix="clustercare-etcd-", dir="/run" if os.path.isdir("/run") else None)
     mounted = False
     try:

@@ -68,6 +68,8 @@ options:
     type: float
     default: 2
 seealso:
+  - module: clustercare.kubeadm.etcd_maintenance
+  - module: clustercare.kubeadm.etcd_member
   - module: clustercare.kubeadm.etcd_snapshot
 """
 

@@ -89,3 +89,20 @@ def test_damage_is_named(tmp_path: Path, data: bytes, words: str) -> None:
 
     with pytest.raises(BrokenFile, match=words):
         check()
+
+
+def test_the_check_shows_one_bucket_on_its_way(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+    with BoltFile(written(tmp_path, fakes.database())) as file:
+        file.check(b"key", lambda key, _value: seen.append(key))
+    assert seen == [
+        fakes.revision(2),
+        fakes.revision(3),
+        fakes.revision(4),
+        fakes.revision(5, deleted=True),
+        fakes.revision(6),
+    ]
+    inline: list[bytes] = []
+    with BoltFile(written(tmp_path, fakes.database())) as file:
+        file.check(b"cluster", lambda key, _value: inline.append(key))
+    assert inline == [b"clusterVersion"]

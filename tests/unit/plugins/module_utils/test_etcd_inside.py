@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -23,11 +23,13 @@ KUBEADM = b"/registry/configmaps/kube-system/kubeadm-config"
 CONFIGURATION = "apiVersion: kubeadm.k8s.io/v1beta4\nclusterName: blue\n"
 
 
-def read(tmp_path: Path, *more: tuple[bytes, bytes], records: bool = True) -> dict[str, Any]:
+def read(tmp_path: Path, *more: tuple[bytes, bytes], data: Optional[bytes] = None) -> dict[str, Any]:
     file = tmp_path / "db"
-    file.write_bytes(fakes.database(more=list(more)))
+    file.write_bytes(data or fakes.database(more=list(more)))
+    records = inside.Records()
     with BoltFile(str(file)) as opened:
-        return inside.inspect(opened, records)
+        opened.check(b"key", records.take)
+        return {**inside.inspect(opened), **records.found()}
 
 
 @pytest.mark.parametrize("value", [b"", b"\x12\x01a", b"\x0a\x05ab", b"\x0a\xff\xff\xff\xff\xff\xff"])
@@ -84,30 +86,25 @@ def test_objects_stored_as_json_are_read_too(tmp_path: Path) -> None:
 
 
 def test_a_deleted_node_is_not_told(tmp_path: Path) -> None:
-    file = tmp_path / "db"
     node = fakes.record(b"/registry/minions/b")
     first = [(fakes.revision(2), node, False), (fakes.revision(3, deleted=True), node, False)]
     data = bytearray(fakes.database())
     data[5 * fakes.PAGE_SIZE : 6 * fakes.PAGE_SIZE] = fakes.leaf(5, first)
-    file.write_bytes(bytes(data))
-    with BoltFile(str(file)) as opened:
-        assert inside.inspect(opened)["nodes"] == []
+    assert read(tmp_path, data=bytes(data))["nodes"] == []
 
 
 def test_the_record_of_a_raised_revision_is_none(tmp_path: Path) -> None:
-    file = tmp_path / "db"
     raised = [(fakes.revision(5, deleted=True), fakes.record(b"b"), False), (fakes.revision(1_000_000_006), b"", False)]
     data = bytearray(fakes.database())
     data[6 * fakes.PAGE_SIZE :] = fakes.leaf(6, raised)
-    file.write_bytes(bytes(data))
-    with BoltFile(str(file)) as opened:
-        found = inside.inspect(opened)
+    found = read(tmp_path, data=bytes(data))
     assert (found["revision"], found["keys"], found["records"]) == (1_000_000_006, 2, 5)
 
 
-def test_a_quick_look_leaves_the_records_alone(tmp_path: Path) -> None:
-    found = read(tmp_path, records=False)
-    assert found["revision"] == 6 and found["members"][0]["name"] == "cp1" and "keys" not in found
+@pytest.mark.parametrize("revision", [b"", b"12345678_1234567", b"12345678_12345678x", b"12345678-12345678"])
+def test_a_revision_that_is_none_is_noticed(revision: bytes) -> None:
+    with pytest.raises(BrokenFile, match="revisions"):
+        inside.Records().take(revision, fakes.record(b"a"))
 
 
 @pytest.mark.parametrize("data", [b"\x0a", b"\x0a\x05abc", b"\x0b", b"\x80" * 11, b"\x08"])
