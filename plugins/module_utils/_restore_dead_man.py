@@ -59,7 +59,7 @@ def copy_code(target: str) -> list[str]:
         folder = os.path.join(target, *parts[:-1])
         os.makedirs(folder, mode=0o700, exist_ok=True)
         path = os.path.join(folder, f"{parts[-1]}.py")
-        _record.write_private(path, source.encode())
+        _record.write_private(path, source if isinstance(source, bytes) else source.encode())
         written.append(path)
     return written
 

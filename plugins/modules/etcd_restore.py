@@ -271,13 +271,13 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_watch im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import look
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import PHASES, Options, Restore
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import QuickHost
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 
 def step(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
-    host = Host(params["manifests_dir"])
+    host = QuickHost(params["manifests_dir"])
     access = wanted_access(params)
     if params["phase"] == "look":
         return {"look": look(host, access, params["kubeconfig"])}
