@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, Played, play, wait_for
+from harness import Lab, Played, play, playing, wait_for
 
 from lab.images import NGINX
 
@@ -53,6 +53,15 @@ class Cluster:
         asked = {"etcd_restore_snapshot": str(self.snapshot), "etcd_restore_confirm": "kubernetes", **variables}
         backups = str(self.snapshot.parent / "after")
         return play("restore-etcd.yml", self.inventory, *more, etcd_restore_backup_dir=backups, **asked)
+
+    def variables(self, **more: Any) -> dict[str, Any]:
+        return {
+            "etcd_restore_snapshot": str(self.snapshot),
+            "etcd_restore_confirm": "kubernetes",
+            "etcd_restore_again": True,
+            "etcd_restore_backup_dir": str(self.snapshot.parent / "after"),
+            **more,
+        }
 
     def deployments(self) -> list[str]:
         return [one["metadata"]["name"] for one in self.lab.get("deployments")["items"]]
