@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's half of etcd_restore: brings the snapshot to the host, where only root can read it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from typing import Any, Optional
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pieces import PIECE
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import DIRECTORY
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import FOLDER
+
+_TRIES = 4
+display = Display()
+
+
+class ActionModule(ActionBase):
+    """All steps are the module's; only the way of the file is here."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self._task.args
+        if arguments.get("phase") == "stage" and not self._task.check_mode:
+            try:
+                self._send(str(arguments["snapshot"]), arguments["plan"])
+            except CareError as error:
+                return {**result, "failed": True, "msg": error.message}
+        result.update(self._execute_module(task_vars=task_vars))
+        return result
+
+    def _send(self, source: str, plan: dict[str, Any]) -> None:
+        """Write the snapshot to its place on the host, piece by piece; the module proves what has come."""
+        home = f"{DIRECTORY}/{FOLDER}/{plan['run']}"
+        target = f"{home}/snapshot.db"
+        size = int(plan["snapshot"]["size"])
+        quoted = shlex.quote(target)
+        ready = f"umask 077 && mkdir -p {shlex.quote(home)} && stat -c %s {quoted} 2>/dev/null || true"
+        if self._said(self._low_level_execute_command(ready)) == str(size):
+            return  # Of an earlier try; the module proves it all the same.
+        try:
+            with open(source, "rb") as file:
+                if os.fstat(file.fileno()).st_size != size:
+                    raise CareError(f"{source} on the controller has changed since it was proven. Nothing was changed.")
+                for offset in range(0, size, PIECE):
+                    self._piece(target, offset, file.read(PIECE))
+        except OSError as error:
+            raise CareError(f"{source} on the controller cannot be read: {error.strerror}.") from error
+
+    @staticmethod
+    def _said(answer: dict[str, Any]) -> str:
+        return str(answer.get("stdout", "")).strip()
+
+    def _piece(self, target: str, offset: int, data: bytes) -> None:
+        """One piece at its place in the file, tried again when the connection broke."""
+        quoted = shlex.quote(target)
+        write = (
+            f"umask 077 && dd of={quoted} bs=1M seek={offset} oflag=seek_bytes iflag=fullblock conv=notrunc,fdatasync "
+            f"status=none && stat -c %s {quoted}"
+        )
+        why = ""
+        for attempt in range(_TRIES):
+            if attempt:
+                display.warning(f"etcd_restore: {why} Trying again.")
+                time.sleep(2**attempt)
+            try:
+                answer = self._low_level_execute_command(write, in_data=data)
+            except AnsibleConnectionFailure as error:
+                why = f"The connection broke at byte {offset} of {target}: {error}."
+                continue
+            if answer["rc"] == 0 and int(self._said(answer) or 0) >= offset + len(data):
+                return
+            why = f"{target} cannot be written: {str(answer.get('stderr', '')).strip() or answer['rc']}."
+        raise CareError(f"{why} Gave up after {_TRIES} tries; nothing was changed.")

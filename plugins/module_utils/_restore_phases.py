@@ -1,0 +1,418 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""The steps of a restore on one master, each of which can be called again after it was cut off."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from typing import Any, Callable, NamedTuple, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_api, _restore_state
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import Wanted, parse_cluster, restore
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_save import Saving, save
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree import (
+    Agreement,
+    before,
+    serves_peers,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import Undo
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import etcd_now, flags_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import epoch
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
+    ROLLED_BACK,
+    ROLLING_BACK,
+    reached,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import (
+    is_swapped,
+    prove_renames,
+    room_for,
+    swap,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import (
+    SERVERS,
+    give_back,
+    operate,
+    places_of,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
+    Prober,
+    etcd_access,
+    local_server,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory
+
+_MARGIN = 30.0  # seconds that the dead man's timer must be away before another step is begun
+_FOR_ANOTHER = 15.0  # seconds that a member waits for the one before it
+
+
+class Options(NamedTuple):
+    """What the task asks for."""
+
+    plan: dict[str, Any]
+    controller: dict[str, Any]
+    safety: bool
+    safety_dir: str
+    dead_man_after: int
+    allow_version_change: bool
+    timeout: int
+    kubeconfig: str
+    etcd: Access
+
+
+def tree_size(path: str) -> int:
+    """Bytes below ``path``."""
+    total = 0
+    for folder, _folders, files in os.walk(path):
+        for name in files:
+            total += os.lstat(os.path.join(folder, name)).st_size
+    return total
+
+
+class Restore:
+    """One step of a restore on this host."""
+
+    def __init__(self, host: Host, options: Options) -> None:
+        self.host = host
+        self.options = options
+        self.plan = options.plan
+        self.run = str(options.plan["run"])
+        self.deadline = Deadline(options.timeout, "timeout")
+        self.node = os.uname().nodename
+        self.state = _restore_state.load(host.directory)
+
+    # --- the state
+
+    def save(self, phase: str, **more: Any) -> None:
+        old = self.state or {}
+        self.state = _restore_state.save(
+            {**old, "controller": _holder(self.options.controller), **more}, phase, self.host.directory
+        )
+
+    def here(self) -> dict[str, Any]:
+        """This host's state of this run.
+
+        :raises CareError: there is none, or the host has its old data again.
+        """
+        state = self.state
+        if state is None or state["run"] != self.run:
+            raise CareError(
+                f"{self.node} knows nothing of the restore {self.run}; its newest is {state and state['run']}."
+            )
+        if state["phase"] in (ROLLED_BACK, ROLLING_BACK):
+            who = state.get("by") or "an earlier run"
+            raise CareError(f"{self.node} has its old data again: {who} put it back at {state['updated']}.")
+        return state
+
+    def shown(self, **more: Any) -> dict[str, Any]:
+        return {"changed": True, "state": self.state, **more}
+
+    def time_left(self) -> None:
+        """:raises CareError: the dead man's timer would come in the middle of a step."""
+        due = Undo(self.run, self.host.runner, self.host.directory).due()
+        if due is None:
+            raise CareError(f"The dead man's timer of {self.node} is not armed, so nothing is stopped.")
+        if epoch(due) - time.time() < _MARGIN:
+            raise CareError(
+                f"The dead man's timer of {self.node} comes at {due}, too soon for another step. Give a restore more "
+                "time with etcd_restore_dead_man_after."
+            )
+
+    def operate(self, names: list[str], state: str, prove: str = "health") -> dict[str, Any]:
+        here = self.state or {}
+        access = Access(*here["access"])
+        return operate(self.host, access, self.options.kubeconfig, names, state, max(1.0, self.deadline.left), prove)
+
+    # --- P1: all is made ready, and nothing is touched
+
+    def stage(self) -> dict[str, Any]:
+        state = self.state
+        if state and state["run"] == self.run:
+            return {"state": state}
+        now = state["run"] if state else None
+        if now != self.plan["seen"].get(self.node):
+            raise CareError(f"Another run is at work on {self.node}: {now} was begun since this one looked.")
+        self.forget_staged()
+        home = _record.private_directory("restore", self.run, directory=self.host.directory)
+        snapshot = os.path.join(home, "snapshot.db")
+        found = existing(snapshot)
+        if found is None or found["sha256"] != self.plan["snapshot"]["sha256"]:
+            raise CareError(f"{snapshot} on {self.node} is not the snapshot that was proven on the controller.")
+        etcd = self.host.look("etcd")
+        flags = flags_of(etcd)
+        access = etcd_access(etcd, self.options.etcd)
+        data_dir = flags["data-dir"]
+        room = room_for(data_dir, home)
+        private_directory(room)
+        prove_renames(room, data_dir)
+        old = etcd_now(etcd, self.options.etcd)
+        safety = self.keep_present() if self.options.safety else None
+        made = restore(
+            access,
+            Wanted(
+                snapshot=snapshot,
+                data_dir=os.path.join(room, "new"),
+                name=flags["name"],
+                peer_url=flags["initial-advertise-peer-urls"].split(",")[0],
+                initial_cluster=self.plan["initial_cluster"],
+                token=self.plan["token"],
+                bump_revision=self.plan["bump_revision"],
+                etcdutl=None,
+                allow_version_change=self.options.allow_version_change,
+            ),
+            self.deadline,
+            False,
+            self.host.runner,
+        )
+        self.state = {}
+        self.save(
+            "staged",
+            run=self.run,
+            begun=_record.now(),
+            node=self.node,
+            snapshot=self.plan["snapshot"],
+            initial_cluster=self.plan["initial_cluster"],
+            token=self.plan["token"],
+            bump_revision=self.plan["bump_revision"],
+            revision=made["restored"]["revision"],
+            member=flags["name"],
+            data_dir=data_dir,
+            room=room,
+            home=home,
+            had_data=os.path.isdir(os.path.join(data_dir, "member")),
+            old_cluster_id=old["cluster_id"],
+            access=list(access),
+            kubeconfig=self.options.kubeconfig,
+            manifests_dir=self.host.manifests_dir(),
+            safety=safety,
+        )
+        return self.shown(restored=made["restored"], safety=safety)
+
+    def forget_staged(self) -> None:
+        """Remove what a run left that never came further than staging: it is all our own, and no data of etcd's."""
+        old = self.state
+        if not old or not os.path.isdir(str(old.get("home"))):
+            return
+        if old["phase"] != "staged":
+            # Its own directory tells what became of it, when this one's state takes its place.
+            path = os.path.join(old["home"], _restore_state.FILE)
+            _record.write_private(path, (json.dumps(old, indent=1, sort_keys=True) + "\n").encode())
+            return
+        for path in {old["home"], old["room"]}:
+            if not os.path.exists(os.path.join(path, "previous")):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def keep_present(self) -> str:
+        """A proven snapshot of what is about to be replaced; where it is."""
+        saving = Saving(self.options.safety_dir, f"before-restore-{self.run}.db", None, "auto", self.options.timeout)
+        return str(save(self.options.etcd, saving, False, self.host.runner)["snapshot"]["path"])
+
+    def arm(self) -> dict[str, Any]:
+        """Let this host help itself, should nobody else do."""
+        state = self.here()
+        if reached(state, "agreed"):
+            return {"state": state}
+        due = Undo(self.run, self.host.runner, self.host.directory).arm(time.time() + self.options.dead_man_after)
+        self.save(state["phase"] if reached(state, "armed") else "armed")
+        return self.shown(due=due)
+
+    # --- P2 to P4: the outage
+
+    def stop_api(self) -> dict[str, Any]:
+        """API servers go first: one whose etcd is gone needs half a minute to end."""
+        state = self.here()
+        if reached(state, "stopped"):
+            return {"state": state}
+        self.time_left()
+        self.save("stopping", outage=state.get("outage") or time.time())
+        done = self.operate(SERVERS, "stopped")
+        return self.shown(services=done["services"])
+
+    def stop_etcd(self) -> dict[str, Any]:
+        state = self.here()
+        if reached(state, "stopped"):
+            return {"state": state}
+        self.time_left()
+        done = self.operate(["etcd"], "stopped")
+        self.save("stopped")
+        return self.shown(services=done["services"])
+
+    def swap(self) -> dict[str, Any]:
+        state = self.here()
+        if reached(state, "swapped"):
+            return {"state": state}
+        self.time_left()
+        self.save("swapping")
+        swap(places_of(state))
+        self.save("swapped")
+        return self.shown()
+
+    def start_etcd(self) -> dict[str, Any]:
+        """Start this host's member after the one before it, and see all of them agree."""
+        state = self.here()
+        if reached(state, "started"):
+            return {"state": state}
+        self.time_left()
+        if not is_swapped(places_of(state)):
+            raise CareError(f"The restored data is not in {state['data_dir']} of {self.node}; nothing was started.")
+        self.save("starting")
+        access = Access(*state["access"])
+        self.wait_for_turn(state, access)
+        self.operate(["etcd"], "started", "process")
+        agreement = Agreement(access, state["initial_cluster"], state["revision"], state["old_cluster_id"])
+        awaited = "Waiting until all members agree on the restored data"
+        wait_until(agreement.missing, self.deadline, awaited, interval=0.3)
+        self.save("started", proof=agreement.proof())
+        return self.shown(proof=agreement.proof())
+
+    def wait_for_turn(self, state: dict[str, Any], access: Access) -> None:
+        url = before(state["initial_cluster"], state["member"])
+        place = sorted(parse_cluster(state["initial_cluster"])).index(state["member"])
+        patience = Deadline(min(_FOR_ANOTHER * place, self.deadline.left), "timeout")
+        while url and not patience.passed and serves_peers(url, access) is not None:
+            patience.sleep(0.2)
+
+    def mark(self) -> dict[str, Any]:
+        """Every member has seen all others agree: from here on the restored data stays, whatever happens."""
+        state = self.here()
+        if reached(state, "agreed"):
+            return {"state": state}
+        if not reached(state, "started"):
+            raise CareError(f"The member of {self.node} has not seen all others agree, so no mark is set.")
+        self.time_left()
+        self.save("agreed")
+        return self.shown()
+
+    # --- P5, P6: the cluster serves
+
+    def start_api(self) -> dict[str, Any]:
+        state = self.here()
+        if reached(state, "finished"):
+            return {"state": state}
+        if not reached(state, "agreed"):
+            raise CareError(f"The mark that all members agree has not come to {self.node}; its API server stays away.")
+        if not reached(state, "serving") or state.get("by"):
+            self.save("serving", by=None)
+        done = self.operate(["kube-apiserver"], "started")
+        server = self.host.look("kube-apiserver")
+        prober = Prober(self.host, self.options.kubeconfig, self.options.etcd)
+        local = local_server(prober.api_access(), server.argv)
+        name = f"clustercare-restore-{self.node}"
+
+        def missing() -> Optional[str]:
+            return _restore_api.write_works(prober.api_access(), local.address, local.port, name, self.run)
+
+        awaited = f"Waiting until a write works through the API server of {self.node}"
+        wait_until(missing, self.deadline, awaited, interval=0.3)
+        self.save("serving", written=time.time())
+        return self.shown(services=done["services"])
+
+    def finish(self) -> dict[str, Any]:
+        state = self.here()
+        if reached(state, "finished"):
+            return {"state": state}
+        done = self.operate(SERVERS[1:], "started")
+        Undo(self.run, self.host.runner, self.host.directory).disarm()
+        self.save("finished")
+        return self.shown(services=done["services"])
+
+    def tidy(self) -> dict[str, Any]:
+        """On one master: what came back of ours is removed, and every Node is heard of again."""
+        state = self.here()
+        server = self.host.look("kube-apiserver")
+        prober = Prober(self.host, self.options.kubeconfig, self.options.etcd)
+        local = local_server(prober.api_access(), server.argv)
+
+        def writer() -> _restore_api.Writer:
+            return _restore_api.Writer(prober.api_access(), local.address, local.port, 10.0)
+
+        removed = _restore_api.tidy(writer())
+        last: list[str] = []
+
+        def missing() -> Optional[str]:
+            try:
+                last[:] = _restore_api.unready_nodes(writer(), state["outage"])
+            except CareError as error:
+                return error.message.rstrip(".")
+            return ", ".join(last) or None
+
+        wait_until(missing, self.deadline, "Waiting until all Nodes are Ready again", interval=2.0)
+        return {"changed": bool(removed), "removed": removed, "state": state}
+
+    def done(self) -> dict[str, Any]:
+        state = self.here()
+        if not reached(state, "done"):
+            self.save("done")
+            return self.shown(kept=self.kept())
+        return {"state": state, "kept": self.kept()}
+
+    def kept(self) -> list[dict[str, Any]]:
+        """What is left on this host for the case that somebody wants it back, and how it is removed."""
+        state = self.state or {}
+        paths = [path for path in dict.fromkeys((state["room"], state["home"])) if os.path.isdir(path)]
+        kept = [{"path": path, "bytes": tree_size(path), "remove": f"rm -rf {path}"} for path in paths]
+        if state.get("safety"):
+            safety = state["safety"]
+            kept.append({"path": safety, "bytes": os.path.getsize(safety), "remove": f"rm {safety} {safety}.json"})
+        return kept
+
+    # --- back
+
+    def rollback(self) -> dict[str, Any]:
+        """Stop all, put the old data in its place, and start etcd on it."""
+        state = self.state
+        if state is None or state["run"] != self.run or state["phase"] == ROLLED_BACK:
+            return {"state": state}
+        undo = Undo(self.run, self.host.runner, self.host.directory)
+        if state["phase"] in ("staged", "armed"):
+            undo.disarm()
+            self.save(ROLLED_BACK, by="a run")
+            return self.shown()
+        self.save(state["phase"])
+        self.state = give_back(self.state or state, self.host, max(1.0, self.deadline.left))
+        self.operate(["etcd"], "started", "process")
+        return self.shown()
+
+    def rollback_api(self) -> dict[str, Any]:
+        """Wait until the old cluster answers again."""
+        state = self.state
+        if state is None or state["run"] != self.run:
+            return {"state": state}
+        # A host that the dead man served is only proven here, and its leftovers are removed.
+        self.operate(["etcd"], "started")
+        self.operate(SERVERS, "started")
+        Undo(self.run, self.host.runner, self.host.directory).disarm()
+        if state["phase"] == ROLLED_BACK:
+            return {"state": state}
+        self.save(ROLLED_BACK, by="a run")
+        return self.shown(kept=self.kept())
+
+
+def _holder(controller: dict[str, Any]) -> dict[str, Any]:
+    return {name: controller.get(name) for name in ("hostname", "machine_id", "boot_id", "pid", "start")}
+
+
+PHASES: dict[str, Callable[[Restore], dict[str, Any]]] = {
+    "stage": Restore.stage,
+    "arm": Restore.arm,
+    "stop_api": Restore.stop_api,
+    "stop_etcd": Restore.stop_etcd,
+    "swap": Restore.swap,
+    "start_etcd": Restore.start_etcd,
+    "mark": Restore.mark,
+    "start_api": Restore.start_api,
+    "finish": Restore.finish,
+    "tidy": Restore.tidy,
+    "done": Restore.done,
+    "rollback": Restore.rollback,
+    "rollback_api": Restore.rollback_api,
+}
