@@ -158,7 +158,7 @@ class TestOneMaster:
         assert not care(small, name, "started")["changed"]
 
         old = pids(small, name)
-        # etcd alone takes four times as long: the kubelet waits for the API server that has lost it
+        # etcd alone takes much longer: the kubelet waits for the API server that has lost it
         together = "etcd,kube-apiserver" if name == "etcd" else name
         restarted = care(small, together, "restarted", allow_outage=True, grace_period=10)
         assert not restarted["failed"] and restarted["changed"], restarted
