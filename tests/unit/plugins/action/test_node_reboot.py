@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
 
 from ansible_collections.clustercare.kubeadm.plugins.action import node_reboot as action
 
@@ -42,10 +43,7 @@ def play(answers: list[Any], told: dict[str, Any], timeout: float = 5, check_mod
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(action.ActionBase, "run", lambda self, tmp, task_vars: {})
-    monkeypatch.setattr(
-        action, "wait_until", lambda look, deadline, awaited, interval, w=action.wait_until: w(look, deadline, awaited)
-    )
+    monkeypatch.setattr(ActionBase, "run", lambda self, tmp, task_vars: {})
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
 
 
