@@ -74,7 +74,7 @@ def defragment(
     if cluster["problems"]:
         raise CareError(unfit("Nothing was defragmented, because the cluster is not well", cluster))
     wanted = in_order(cluster, worth)
-    skipped = [
+    not_needed = [
         {"name": member["name"], "why": why_not(member, worth)} for member in cluster["members"] if member not in wanted
     ]
     if wanted and cluster["quorum"]["members"] < 2 and not allow_outage:
@@ -84,14 +84,14 @@ def defragment(
         )
     if check_mode:
         plan = [{"name": one["name"], "before": one["db_size"], "after": one["db_size_in_use"]} for one in wanted]
-        return {"changed": bool(wanted), "defragmented": plan, "skipped": skipped, "moved": None}
+        return {"changed": bool(wanted), "defragmented": plan, "not_needed": not_needed, "moved": None}
     run = _Run(etcd.access, deadline, [member["name"] for member in wanted])
     try:
         run.all()
     except CareError as error:
-        error.results.update(changed=run.changed, **run.results, skipped=skipped, left=run.left)
+        error.results.update(changed=run.changed, **run.results, not_needed=not_needed, left=run.left)
         raise
-    return {"changed": run.changed, **run.results, "skipped": skipped}
+    return {"changed": run.changed, **run.results, "not_needed": not_needed}
 
 
 class _Run:

@@ -25,10 +25,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import
 
 RUNTIME = "container-runtime"
 NAMES = (*sorted(COMPONENTS), "kubelet", RUNTIME)
-# What may go at the same time, and what before the next: an API server ends quickly only while its etcd is there.
-STOP_ORDER = (("kube-apiserver", "kube-controller-manager", "kube-scheduler"), ("etcd",), ("kubelet",), (RUNTIME,))
-START_ORDER = ((RUNTIME,), ("kubelet",), ("etcd",), ("kube-apiserver",), ("kube-controller-manager", "kube-scheduler"))
-
 _UNITS = {
     "etcd": ("etcd", "etcd-member", "etcd-server"),
     "kube-apiserver": ("kube-apiserver", "snap.kube-apiserver.daemon"),
@@ -287,7 +283,14 @@ class Host:
     # --- all together
 
     def look(self, name: str) -> Service:
-        """One component as it is now."""
+        """One component as it is now.
+
+        :raises CareError: this process may not look at others; it would take what runs for gone.
+        """
+        if not self._network("1"):
+            raise CareError(
+                f"Other processes of {os.uname().nodename} cannot be looked at: this needs root (become: true)."
+            )
         processes = self.processes(name)
         manifests: dict[str, dict[str, Any]] = {}
         parked: dict[str, dict[str, Any]] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _evidence,
@@ -17,66 +17,22 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _service_manifest,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import (
-    RUNTIME,
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import RUNTIME, Host, Service
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_options import (
+    MEANS,
     START_ORDER,
     STOP_ORDER,
-    Host,
-    Service,
+    Options,
+    in_order,
+    wrong_options,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_stop import Stopping
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_timer import DeadMan
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
-_MEANS = {
-    "kubelet": (
-        "The kubelet of this host is stopped: its pods go on running and serving, the Node becomes NotReady after 40 "
-        "to 50 seconds and its pods are replaced elsewhere after their toleration (5 minutes by default). Static pods "
-        "can neither be started nor changed until it runs again."
-    ),
-    RUNTIME: (
-        "The container runtime of this host is stopped: containers that run go on as a rule, but none can be started, "
-        "ended, probed by exec or looked at, and the Node becomes NotReady."
-    ),
-}
 _INTERVAL = 0.3
 _RESTART_MARGIN = 60.0
-
-
-class Options(NamedTuple):
-    """What the task asks for."""
-
-    names: list[str]
-    state: str
-    restore_after: Optional[int]
-    allow_outage: bool
-    timeout: int
-    grace_period: Optional[int]
-    prove: str
-    kubeconfig: str
-    etcd: Access
-    check_mode: bool
-
-
-def in_order(names: list[str], order: tuple[tuple[str, ...], ...]) -> list[list[str]]:
-    """The names in waves: those of one may go at the same time."""
-    waves = [[name for name in wave if name in names] for wave in order]
-    return [wave for wave in waves if wave]
-
-
-def wrong_options(options: Options) -> Optional[str]:
-    """What does not fit together."""
-    if not options.names:
-        return "Option name is empty: name at least one component."
-    if options.restore_after is None:
-        return None
-    if options.state != "stopped":
-        return "restore_after only goes with state=stopped: the other states end with the component running."
-    if options.restore_after != 0 and options.restore_after < 10:
-        return "restore_after is in seconds and at least 10, or 0 to take a timer away."
-    return None
 
 
 def view(service: Service, due: Optional[str]) -> dict[str, Any]:
@@ -133,6 +89,9 @@ class Care:
                 results = {**self.results(), **error.results}
                 results["changed"] = self.changed or bool(error.results.get("changed"))
                 raise type(error)(error.message, **results) from error
+            except OSError as error:
+                what = f"{error.filename or 'A file'} cannot be read or written: {error.strerror}"
+                raise CareError(f"{what}. Make that possible, then run the same again.", **self.results()) from error
             return self.results()
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
@@ -253,7 +212,7 @@ class Care:
             names = ", ".join(one.service.name for one in stopping)
             wait_until(missing, self.deadline, f"Waiting until {names} is gone", passes=2, interval=_INTERVAL)
         if self.options.state == "stopped":
-            self.warnings += [_MEANS[one.name] for one in services if one.name in _MEANS]
+            self.warnings += [MEANS[one.name] for one in services if one.name in MEANS]
 
     def arm(self, service: Service) -> None:
         """Arm, move or take away the dead man's timer of a component that is to be stopped."""
@@ -366,19 +325,3 @@ class Care:
             "static_pods": {name: logs[name] for name in names if name in logs},
             "kubelet": _evidence.kubelet_journal(self.host.runner),
         }
-
-
-def options_of(params: dict[str, Any], etcd: Access, check_mode: bool) -> Options:
-    """The task's parameters as a run uses them."""
-    return Options(
-        names=params["name"],
-        state=params["state"],
-        restore_after=params["restore_after"],
-        allow_outage=params["allow_outage"],
-        timeout=params["timeout"],
-        grace_period=params["grace_period"],
-        prove=params["prove"],
-        kubeconfig=params["kubeconfig"],
-        etcd=etcd,
-        check_mode=check_mode,
-    )

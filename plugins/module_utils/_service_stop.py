@@ -107,6 +107,12 @@ class Stopping:
             return self._missing_unit(running)
         if not running:
             return still_held(self.service.argv) if self.service.name == "etcd" else None
+        back = [path for path in self.service.manifests if os.path.lexists(path)]
+        if back:
+            raise CareError(
+                f"{back[0]} was put back while {self.service.name} was being stopped, by the timer of restore_after or "
+                "by somebody: it is left running. A timer needs more seconds than the stop takes."
+            )
         pids = ", ".join(str(process.pid) for process in running)
         if self._next is not None and time.monotonic() >= self._next and self._signals:
             number = self._signals.pop(0)

@@ -197,7 +197,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_watch import ACCESS_OPTIONS, wanted_access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import NAMES, Host
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_run import Care, options_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_options import options_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_run import Care
 
 
 def care(module: AnsibleModule) -> dict[str, Any]:

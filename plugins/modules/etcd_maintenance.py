@@ -116,7 +116,7 @@ defragmented:
       description: Seconds that it took; not in check mode.
       type: float
       sample: 7.4
-skipped:
+not_needed:
   description: The members that need no defragmentation.
   returned: with O(state=defragmented)
   type: list

@@ -35,9 +35,10 @@ class FakeHost:
         self.manifests = root / "manifests"
         self.state = root / "clustercare"
         self.logs = root / "logs"
-        for path in (self.proc / "self" / "ns", self.manifests, self.logs):
+        for path in (self.proc / "self" / "ns", self.proc / "1" / "ns", self.manifests, self.logs):
             path.mkdir(parents=True)
         (self.proc / "self" / "ns" / "net").symlink_to(HOST_NETWORK)
+        (self.proc / "1" / "ns" / "net").symlink_to(HOST_NETWORK)
         (self.proc / "uptime").write_text("1000.00 1000.00\n")
         self.units: dict[str, dict[str, str]] = {}
         self.argvs: list[list[str]] = []

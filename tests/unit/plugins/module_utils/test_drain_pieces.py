@@ -209,9 +209,8 @@ def test_one_holder_of_a_lock_at_a_time(tmp_path: Path) -> None:
     ],
 )
 def test_how_a_pod_went_away(state: str, action: str, lost: bool, terminating: bool, end: str) -> None:
-    found = pod("a")
-    if terminating:
-        found["metadata"]["deletionTimestamp"] = "2026-11-22T00:00:00Z"
+    more: dict[str, Any] = {"deletionTimestamp": "2026-11-22T00:00:00Z"} if terminating else {}
+    found = pod("a", **more)
     record = _drain_record.Record(read_pod(found), 0.0, state=state, action=action, answer_lost=lost)
     record.gone(1.0)
     assert record.action == end and record.over

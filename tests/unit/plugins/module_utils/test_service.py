@@ -10,6 +10,7 @@ import pathlib
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _service
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import RUNTIME, Home, home_of
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import UID, FakeHost, manifest
 
@@ -139,3 +140,9 @@ def test_what_is_not_there_is_absent_and_what_somebody_started_is_nobodys(fake: 
 def test_a_manifest_that_is_not_ours_is_no_pod_of_it() -> None:
     assert not _service.is_pod_of(manifest("haproxy"), "etcd", "/x/etcd.yaml")
     assert _service.is_pod_of({}, "etcd", "/x/etcd.yaml")
+
+
+def test_who_may_not_look_at_processes_does_not_say_that_there_are_none(fake: FakeHost) -> None:
+    (fake.proc / "1" / "ns" / "net").unlink()
+    with pytest.raises(CareError, match="needs root"):
+        fake.host.look("etcd")

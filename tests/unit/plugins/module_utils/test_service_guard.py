@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 from typing import Any, Optional
 
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _service_guard
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import quorum
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober
+from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 
 
 def member(name: str, healthy: bool = True, local: bool = False, learner: bool = False) -> dict[str, Any]:
@@ -94,3 +99,53 @@ def test_api_servers_are_those_behind_the_service() -> None:
 def test_an_api_server_beside_etcd_goes_with_it_when_it_knows_no_other(servers: str, depends: bool) -> None:
     argv = ["kube-apiserver", "--advertise-address=10.0.0.1", f"--etcd-servers={servers}"]
     assert _service_guard.depends_on_local_etcd(argv) is depends
+
+
+@pytest.fixture
+def prober(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Prober:
+    """A master whose etcd and API server run, in a cluster that bears the loss of one member."""
+    fake = FakeHost(tmp_path)
+    for name, flag in (("etcd", "--name=a"), ("kube-apiserver", "--etcd-servers=https://127.0.0.1:2379")):
+        fake.write(name, flag)
+        fake.start_pod(name, flag)
+    nowhere = Access("", None, None, None)
+    cluster = etcd(member("a", local=True), member("b"), member("c"))
+    monkeypatch.setattr(_service_guard, "etcd_access", lambda _service, _wanted: nowhere)
+    monkeypatch.setattr(_service_guard, "observe", lambda _access: None)
+    monkeypatch.setattr(_service_guard, "judge", lambda _seen, _endpoint: cluster)
+    return Prober(fake.host, "/x", nowhere)
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "words"),
+    [
+        (["etcd"], {"10.0.0.2": None}, None),
+        (["etcd"], {"10.0.0.2": "answers 500"}, "API server beside this etcd, .* is the last one"),
+        (["kube-apiserver"], {}, "This API server is the last one"),
+        (["etcd", "kube-apiserver"], {}, "This API server is the last one"),
+        (["kube-apiserver"], None, None),  # it does not listen: nobody loses it
+        (["kube-scheduler"], {}, None),
+    ],
+)
+def test_what_goes_along_is_thought_of(
+    prober: Prober,
+    monkeypatch: pytest.MonkeyPatch,
+    names: list[str],
+    others: Optional[dict[str, Optional[str]]],
+    words: Optional[str],
+) -> None:
+    monkeypatch.setattr(_service_guard, "_other_servers", lambda _prober, _argv: others)
+    found = _service_guard.refusals(prober, [prober.host.look(name) for name in names])
+    assert (found == []) if words is None else (len(found) == 1 and re.search(words, found[0]))
+
+
+def test_what_cannot_be_told_is_refused(prober: Prober, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dark(*_arguments: object) -> None:
+        raise CareError("The API server 10.0.0.1:6443 does not answer: timed out.")
+
+    monkeypatch.setattr(_service_guard, "_other_servers", dark)
+    (found,) = _service_guard.refusals(prober, [prober.host.look("kube-apiserver")])
+    assert "cannot be told" in found and "timed out" in found and "allow_outage" in found
+    monkeypatch.setattr(_service_guard, "etcd_access", dark)
+    found = _service_guard.refusals(prober, [prober.host.look("etcd")])[0]
+    assert "cannot be told whether etcd would keep its majority" in found

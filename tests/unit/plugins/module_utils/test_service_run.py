@@ -15,15 +15,22 @@ import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _evidence,
+    _record,
     _service_guard,
     _service_stop,
     _service_timer,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import START_ORDER, STOP_ORDER, Service
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Service
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_options import (
+    START_ORDER,
+    STOP_ORDER,
+    Options,
+    in_order,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_run import Care, Options, in_order
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_run import Care
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 
@@ -218,6 +225,35 @@ def test_a_timer_is_armed_once_moved_never_and_disarmed_by_a_start(world: World)
     started = world.care("kube-scheduler", "started")
     assert started["changed"] and started["services"]["kube-scheduler"]["restore_at"] is None
     assert world.timers() == []
+
+
+def test_a_timer_that_comes_before_the_stop_has_ended_is_not_fought(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fake.deaf.add("kube-scheduler")
+    path = world.fake.manifests / "kube-scheduler.yaml"
+    text = path.read_text()
+    began = world.now
+
+    def wait(seconds: float) -> None:
+        world.now += seconds
+        if world.now > began + 12:
+            path.write_text(text)
+
+    monkeypatch.setattr(world, "wait", wait)
+    with pytest.raises(CareError, match="was put back while kube-scheduler was being stopped") as back:
+        world.care("kube-scheduler", "stopped", restore_after=12)
+    assert back.value.results["changed"] and world.fake.killed == []
+
+
+def test_a_disk_that_takes_nothing_is_told_and_stops_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object, **_more: object) -> None:
+        raise OSError(28, "No space left on device", "/var/lib/clustercare")
+
+    monkeypatch.setattr(_record, "write_private", full)
+    with pytest.raises(CareError, match=r"/var/lib/clustercare cannot be .*No space left on device"):
+        world.care("kube-scheduler", "stopped", restore_after=300)
+    assert world.fake.pids("kube-scheduler") and any(world.fake.manifests.iterdir())
 
 
 def test_restore_after_0_takes_the_timer_away_and_leaves_it_stopped(world: World) -> None:

@@ -20,6 +20,7 @@ HURRY = (
     ("_drain_replicas._LOOK_EVERY", 0.05),
     ("_drain_replicas._PROXY_LAG", 0.05),
     ("_drain_replicas._SETTLE", 0.2),
+    ("_drain_replicas._SETTLE_AS_OLDEST", 3.0),
 )
 
 

@@ -67,7 +67,7 @@ def test_followers_come_first_and_the_leader_does_not_lead_when_its_turn_comes(c
     assert (
         not again["changed"]
         and not three.writes
-        and [one["name"] for one in again["skipped"]]
+        and [one["name"] for one in again["not_needed"]]
         == [
             "cp1",
             "cp2",
@@ -95,7 +95,7 @@ def test_what_is_not_worth_it_is_left_alone(
     said(three, **words)
     result = care(three, "defragmented", **options)
     assert not result["changed"] and not three.writes
-    assert all(why in one["why"] for one in result["skipped"]) and len(result["skipped"]) == 3
+    assert all(why in one["why"] for one in result["not_needed"]) and len(result["not_needed"]) == 3
 
 
 def test_check_mode_tells_and_writes_nothing(care: Run, three: fakes.Cluster) -> None:

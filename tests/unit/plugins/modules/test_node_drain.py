@@ -136,7 +136,9 @@ def test_a_refusal_touches_nothing_and_names_pod_and_option(
 ) -> None:
     api.add(found)
     result = drain(**wishes)
+    foretold = drain(check=True, **wishes)
     assert result["failed"] and not result["changed"] and api.writes == 0
+    assert foretold["failed"] and not foretold["changed"] and foretold["msg"] == result["msg"]
     assert found["metadata"]["name"] in result["msg"] and said in result["msg"]
 
 
@@ -234,6 +236,14 @@ def test_trouble_of_the_server_is_outlived(api: FakeApi, drain: Any, trouble: An
     result = drain()
     assert not result.get("failed"), result
     assert actions(result) == {"a": "evicted", "b": "evicted"} and cordoned(api)
+
+
+def test_a_server_that_does_not_come_back_in_time_is_told_with_what_is_left(api: FakeApi, drain: Any) -> None:
+    api.add(pod("a"))
+    api.inject("GET", "fieldSelector", lambda: "drop", times=999, after=2)
+    result = drain(timeout=1)
+    assert result["failed"] and result["changed"] and result["timed_out"]
+    assert "no good answer within 1 s (option timeout)" in result["msg"] and "left on w1: shop/a" in result["msg"]
 
 
 def test_an_eviction_whose_answer_was_lost_is_still_ours(api: FakeApi, drain: Any) -> None:

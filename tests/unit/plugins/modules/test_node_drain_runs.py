@@ -9,12 +9,19 @@ import os
 import signal
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _node_lock
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _cordon,
+    _drain_options,
+    _drain_run,
+    _kube,
+    _node_lock,
+)
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, budget, node, pod, status
 
 NOTE = _cordon.ANNOTATION
@@ -111,10 +118,8 @@ def test_two_drains_of_one_node_do_not_work_at_the_same_time(api: FakeApi, drain
         seen.append(len(api.evictions))
         other.release()
 
-    timer = threading.Timer(0.6, end)
-    timer.start()
+    api.inject("PATCH", "/nodes/w1", threading.Timer(0.6, end).start)
     result = drain()
-    timer.join()
     assert not result.get("failed") and seen == [0] and api.evictions == ["a"]
     (lock,) = (tmp_path / ".ansible" / "clustercare" / "drain").iterdir()
     assert stat.S_IMODE(lock.parent.stat().st_mode) == 0o700 and stat.S_IMODE(lock.stat().st_mode) == 0o600
@@ -287,10 +292,10 @@ def test_a_neighbours_drain_that_began_at_the_same_moment(api: FakeApi, drain: A
     for item in (mine, theirs):
         api.add(item)
     mark(api, "other", owner="maintenance", name="w2")
-    result = drain(last_replica_wait=1.5)
-    assert not result.get("failed") and api.evictions == ["mine"]
-    # The older one is kept, by whoever has it; so only ours waits in vain, for nobody lets theirs go here.
-    assert bool(result["at_risk"]) != theirs_is_older
+    result = drain()
+    assert not result.get("failed") and api.evictions == ["mine"] and result["at_risk"] == []
+    # Whoever has the older one waits longer, so that never both go.
+    assert (result["seconds"]["evict"] < 3.0) == theirs_is_older
 
 
 def test_a_neighbour_that_let_its_replica_go_unseen_is_noticed(api: FakeApi, drain: Any) -> None:
@@ -301,9 +306,48 @@ def test_a_neighbour_that_let_its_replica_go_unseen_is_noticed(api: FakeApi, dra
     for item in (mine, theirs):
         api.add(item)
     mark(api, "other", owner="maintenance", name="w2")
-    # It had judged before it could see our cordon, and its eviction arrives just now.
-    api.inject("GET", "/pods", lambda: api._let_go(theirs) and None, after=3)
+    # It had judged before it could see our cordon, and its eviction arrives a moment after we judged.
+    api.inject("GET", "/namespaces/shop/pods", threading.Timer(0.1, api._let_go, [theirs]).start)
     seen = watch_ready(api)
     result = drain()
     assert not result.get("failed") and "mine" in api.evictions
     assert min(seen) >= 1 and result["at_risk"] == []
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_replica_whose_sibling_a_neighbour_just_let_go_is_not_taken_for_single(
+    api: FakeApi, drain: Any, replicas: int
+) -> None:
+    api.add(node("w3"))
+    api.add(pod("mine"))
+    api.objects["/apis/apps/v1/namespaces/shop/replicasets/web"] = {"spec": {"replicas": replicas}}
+    mark(api, "other", owner="maintenance", name="w2")
+    (risk,) = drain(last_replica_wait=0.3)["at_risk"]
+    assert risk["risks"][0].startswith("the only replica" if replicas == 1 else "the last Ready replica")
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.02, 0.05, 0.1])
+def test_two_processes_that_begin_at_the_same_moment_keep_a_replica(api: FakeApi, apart: float) -> None:
+    urllib3 = pytest.importorskip("urllib3")
+    api.add(node("w3"))
+    api.start = 0.5
+    for on in ("w1", "w2"):
+        api.add(pod(f"on-{on}", on=on))
+    api.objects["/apis/apps/v1/namespaces/shop/replicasets/web"] = {"spec": {"replicas": 2}}
+    seen = watch_ready(api)
+    results: dict[str, dict[str, Any]] = {}
+
+    def run(name: str) -> None:
+        asked = _drain_options.Options((name,), True, _cordon.Owner("test", f"run-{name}", "ctl"), True, timeout=15)
+        results[name] = _drain_run.drained(_kube.Api(urllib3.PoolManager(maxsize=12), api.url, dict), asked)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("w1", "w2")]
+    for thread in threads:
+        thread.start()
+        time.sleep(apart)
+    for thread in threads:
+        thread.join(20)
+    # A replacement may have been placed on w2 before that was cordoned.
+    assert {name: set(result["counts"]) for name, result in results.items()} == {"w1": {"evicted"}, "w2": {"evicted"}}
+    assert min(seen) >= 1, "there was a moment without a Ready replica"
+    assert all(result["at_risk"] == [] for result in results.values())
