@@ -13,28 +13,9 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import
     Budget,
     bypasses,
     matching,
-    read_budget,
-    too_many_budgets,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import places
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, read_pod
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._selector import selects
-
-# What others need to foretell a drain.
-__all__ = [
-    "Pod",
-    "Preview",
-    "Rule",
-    "Verdict",
-    "Wishes",
-    "classify",
-    "places",
-    "preview",
-    "read_budget",
-    "read_pod",
-    "refusal",
-    "too_many_budgets",
-]
 
 # Pods of DaemonSets carry network and storage of the others: they go when these are gone.
 _AFTER_ALL_OTHERS = 2**31

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _drain
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import read_budget, too_many_budgets
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import places
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import View
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, read_pod
 
 _NAMED = 5
 _STOPS = {
@@ -23,27 +26,27 @@ def movers(view: View, name: str) -> list[str]:
     return [str(pod) for pod, verdict in _verdicts(view, name) if verdict.action in ("evict", "refuse")]
 
 
-def _verdicts(view: View, name: str) -> list[tuple[_drain.Pod, _drain.Verdict]]:
+def _verdicts(view: View, name: str) -> list[tuple[Pod, _drain.Verdict]]:
     node = view.node_name(name)
     daemonsets = [found["metadata"]["uid"] for found in view.cluster.daemonsets]
     wishes = _drain.Wishes(emptydir=view.request.drain_emptydir, unmanaged=view.request.drain_unmanaged)
-    here = [_drain.read_pod(pod) for pod in view.cluster.pods if pod.get("spec", {}).get("nodeName") == node]
+    here = [read_pod(pod) for pod in view.cluster.pods if pod.get("spec", {}).get("nodeName") == node]
     return [(pod, _drain.classify(pod, daemonsets, wishes)) for pod in here]
 
 
 def obstacles(view: View, name: str) -> Iterator[dict[str, Any]]:
     """Pods under two budgets, budgets that allow nothing now, pods that would be lost, pods that fit nowhere else."""
     node = view.node_name(name) or ""
-    budgets = [_drain.read_budget(budget) for budget in view.cluster.budgets]
+    budgets = [read_budget(budget) for budget in view.cluster.budgets]
     verdicts = _verdicts(view, name)
     go = [pod for pod, verdict in verdicts if verdict.action == "evict"]
     for pod in go:
-        guards = _drain.too_many_budgets(pod, budgets)
+        guards = too_many_budgets(pod, budgets)
         if guards:
             names = " and ".join(guard.key for guard in guards)
             sentence = f"{pod} is under the budgets {names}, and with more than one it can never be evicted: keep one."
             yield _obstacle(view, name, "budgets", guards[0].key, [str(pod)], sentence)
-    movable = [pod for pod in go if not _drain.too_many_budgets(pod, budgets)]
+    movable = [pod for pod in go if not too_many_budgets(pod, budgets)]
     numbers = {budget.key: budget for budget in budgets}
     for stuck in _drain.preview(movable, budgets, ()).never:
         sentence = f"{numbers[stuck['budget']]} lets none of these pods go now: {_some(stuck['pods'])}."
@@ -52,7 +55,7 @@ def obstacles(view: View, name: str) -> Iterator[dict[str, Any]]:
         lost = sorted(str(pod) for pod, verdict in verdicts if option in verdict.obstacles)
         if lost:
             yield _obstacle(view, name, option, None, lost, f"{why}: {_some(lost)}.")
-    stranded = sorted(str(pod) for pod in go if pod.controller and not _drain.places(pod, view.cluster.nodes, node))
+    stranded = sorted(str(pod) for pod in go if pod.controller and not places(pod, view.cluster.nodes, node))
     if stranded:
         sentence = f"no other node takes these pods, so they are away while this one is drained: {_some(stranded)}."
         yield _obstacle(view, name, "no_place", None, stranded, sentence)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain import read_pod
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_drain import movers
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_needs import Needs
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan_view import Finding, View
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import read_pod
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._traps import REFUSE, Surroundings, find_traps
 
 

@@ -12,7 +12,6 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.clustercare.kubeadm.plugins.action import node_reboot as action
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import wait_until
 
 BEFORE = "2f6f8a0e-6a40-4c8e-8d5b-3a1d6f0d4c11"
 AFTER = "9a1f6c3d-1c2b-4f8a-8e55-6f0a7b9c2d31"
@@ -45,9 +44,6 @@ def play(answers: list[Any], told: dict[str, Any], timeout: float = 5, check_mod
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ActionBase, "run", lambda self, tmp, task_vars: {})
-    monkeypatch.setattr(
-        action, "wait_until", lambda look, deadline, awaited, interval, w=wait_until: w(look, deadline, awaited)
-    )
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
 
 

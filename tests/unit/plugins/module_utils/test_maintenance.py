@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def nothing(argv: list[str], **_options: Any) -> Done:
 
 @pytest.fixture(autouse=True)
 def _no_needs_restarting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda _name: None)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
 
 
 def test_steps_are_noted_once_and_survive_on_the_disk(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_the_reasons_for_a_reboot(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     said = _maintenance.reboot_reasons(nothing, str(tmp_path))
     assert said == ["/var/run/reboot-required is there (dbus, linux-base)"]
 
-    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     for code, told in ((0, False), (1, True), (2, False)):
         found = _maintenance.reboot_reasons(lambda argv, c=code, **_o: Done(argv, c, "", ""), str(tmp_path))
         assert ("needs-restarting says so" in found) == told
