@@ -33,6 +33,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._rules_surroun
     busy,
     controller,
     daemon_pods,
+    external_etcd,
     foreign_cordon,
     ignored_all,
     no_kubectl,
@@ -69,6 +70,7 @@ INVENTORY_RULES: tuple[Rule, ...] = (
     wrong_group,
     not_kubeadm,
     unreached,
+    external_etcd,
     ignored_all,
 )
 PATH_RULES: tuple[Rule, ...] = (open_run, minor_skipped, downgrade, begun, api_servers_apart)

@@ -37,6 +37,15 @@ def daemon_pods(view: View, needs: dict[str, Needs]) -> Iterator[Finding]:
             yield Finding(name, "daemon_pods", sentence, False)
 
 
+def external_etcd(view: View) -> Iterator[Finding]:
+    """kubeadm neither upgrades it nor could put it back, and our gates know etcd as the masters' static pod."""
+    external = ((view.cluster.kubeadm_config or {}).get("etcd") or {}).get("external") or {}
+    if external:
+        where = ", ".join(external.get("endpoints") or []) or "endpoints that kubeadm-config does not name"
+        sentence = f"etcd is external ({where}), and only etcd as kubeadm's static pod on the masters is supported."
+        yield Finding("", "external_etcd", sentence)
+
+
 def ignored_all(view: View) -> Iterator[Finding]:
     if "all" in {name.strip().lower() for name in view.request.ignore_preflight_errors}:
         sentence = (

@@ -302,6 +302,8 @@ REFUSED: list[tuple[str, Callable[[World], Any], str, str, list[str]]] = [
     ("API server out of our reach", change("cluster.unreached", {"cp1": "no route"}), "cp1", "unreached",
      ["10.80.0.11:6443", "no route", "kubeadm_api_host"]),
     ("not kubeadm", change("cluster.kubeadm_config", None), "", "not_kubeadm", ["kubeadm-config"]),
+    ("external etcd", change("cluster.kubeadm_config.etcd", {"external": {"endpoints": ["https://10.80.0.9:2379"]}}),
+     "", "external_etcd", ["https://10.80.0.9:2379", "static pod"]),
     ("all errors ignored", change("request.ignore_preflight_errors", ["all"]), "", "ignore_all", ["all"]),
     ("unverified TLS", identity(verified=False), "", "tls", ["TLS", "https://api.example.org:6443"]),
     ("kubeconfig with another CA", identity(ca_sha256=(OTHER_CA,)), "", "identity",
