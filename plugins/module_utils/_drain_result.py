@@ -60,7 +60,8 @@ def _of_node(drain: NodeDrain) -> dict[str, Any]:
     left = drain.pods.left
     before = drain.cordon.before
     after = drain.cordon.expected(drain.has_work) if check else drain.cordon.after
-    would_change = check and not drain.error and (not before.same_hands(after) or any(r.state == WAITING for r in going))
+    something_to_do = not before.same_hands(after) or any(record.state == WAITING for record in going)
+    would_change = check and not drain.error and something_to_do
     found = {
         "changed": bool(would_change or drain.changed),
         "node": drain.name,
