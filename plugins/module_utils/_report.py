@@ -27,6 +27,8 @@ PHASES = (
     "control_plane_gate_after_kubelet",
 )
 
+_LONGEST = 3
+
 
 def phases_of(hostvars: Mapping[str, Any], hosts: Iterable[str], prefix: str) -> dict[str, list[dict[str, Any]]]:
     """Turn each host's registered results (variables ``prefix`` + phase) into its list of phases, in order."""
@@ -211,16 +213,19 @@ def summary(report: Mapping[str, Any]) -> str:
         head = f"{report['outcome'].capitalize()}: {reached} of {len(report['nodes'])} nodes at {report['target']}"
     lines = [head + (f" ({report['seconds']:g} s)" if report["seconds"] is not None else "") + "."]
     width = max((len(node["name"]) for node in report["nodes"]), default=0)
-    for node in report["nodes"] if report["outcome"] != "nothing to do" else []:
-        spent = ", ".join(f"{p['phase'].replace('_', ' ')} {_seconds(p.get('seconds')):g}" for p in node["phases"])
-        lines.append(
-            f"  {node['name'].ljust(width)}  {_versions_words(node)}  {node['outcome']}, "
-            f"{node['seconds']:g} s ({spent})"
-        )
+    worked_on = report["nodes"] if report["outcome"] != "nothing to do" else []
+    lines += [f"  {n['name'].ljust(width)}  {_versions_words(n)}  {n['outcome']}{_spent(n)}" for n in worked_on]
     if report["snapshot"]:
         lines.append(f"Snapshot of etcd: {_snapshot_words(report['snapshot'])}")
     lines += [f"Warning: {warning}" for warning in report["warnings"]]
     return "\n".join(lines) + "\n"
+
+
+def _spent(node: Mapping[str, Any]) -> str:
+    """Where most of a node's time went; report.md has the rest."""
+    longest = sorted(node["phases"], key=lambda phase: -_seconds(phase.get("seconds")))[:_LONGEST]
+    told = [f"{phase['phase'].replace('_', ' ')} {_seconds(phase.get('seconds')):g}" for phase in longest]
+    return f", {node['seconds']:g} s (most of it: {', '.join(told)})" if told else ""
 
 
 def _took(report: Mapping[str, Any]) -> str:

@@ -146,7 +146,7 @@ def test_summary() -> None:
     lines = summary(whole()).splitlines()
 
     assert lines[0] == "Upgraded: 3 of 3 nodes at 1.35.4 (450 s)."
-    assert lines[1] == "  cp1  1.34.4 -> 1.35.4  upgraded, 198.2 s (packages 21, kubeadm 171, kubelet 6.2)"
+    assert lines[1] == "  cp1  1.34.4 -> 1.35.4  upgraded, 198.2 s (most of it: kubeadm 171, packages 21, kubelet 6.2)"
     assert (
         summary(build(plan(done=("cp1", "w1", "w2")))).splitlines()[0]
         == "Nothing to do: 3 nodes run Kubernetes 1.35.4."
