@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
 _DELETED = " (deleted)"
+_KUBEADM_WORK = {"init", "join", "upgrade", "reset"}
 _PACKAGE_TOOLS = {"apt", "apt-get", "aptitude", "dpkg", "unattended-upgrade", "dnf", "dnf5", "yum", "rpm"}
 
 
@@ -90,9 +91,9 @@ def named(table: list[Process], name: str) -> list[Process]:
 
 
 def busy(table: list[Process], own: int) -> list[dict[str, object]]:
-    """Running kubeadm and package tools, ourselves excepted."""
-    return [
-        {"pid": p.pid, "what": p.what}
-        for p in sorted(table)
-        if p.pid != own and (p.name == "kubeadm" or p.name in _PACKAGE_TOOLS)
-    ]
+    """A kubeadm at work and package tools, ourselves excepted; a kubeadm that only tells something is no work."""
+
+    def at_work(p: Process) -> bool:
+        return p.name in _PACKAGE_TOOLS or (p.name == "kubeadm" and bool(_KUBEADM_WORK & set(p.argv[1:2])))
+
+    return [{"pid": p.pid, "what": p.what} for p in sorted(table) if p.pid != own and at_work(p)]

@@ -62,6 +62,7 @@ def test_busy_names_kubeadm_and_package_tools_but_not_us() -> None:
         Process(7, "", ["/usr/bin/python3", "/usr/bin/dnf", "update"], 1.0),
         Process(8, "", ["/usr/bin/python3", "/usr/share/unattended-upgrades/unattended-upgrade-shutdown"], 1.0),
         Process(9, "", ["sleep", "kubeadm"], 1.0),
+        Process(10, "", ["kubeadm", "version", "-o", "short"], 1.0),
     ]
     assert _process.busy(table, own=7) == [{"pid": 5, "what": "kubeadm upgrade node"}, {"pid": 6, "what": "apt-get"}]
 
