@@ -27,7 +27,7 @@ check: venv ## lint, types and unit tests: under 2 minutes, no root, no lab
 	mypy -p ansible_collections.clustercare.kubeadm.plugins -p lab -p tests
 	ansible-lint
 	antsibull-changelog lint
-	pytest -q tests/unit
+	pytest -q -n 4 tests/unit
 
 sanity: venv ## ansible-test sanity and units and Galaxy's importer, on the built artifact
 	.venv/bin/python tests/sanity/run.py
@@ -43,7 +43,7 @@ integration: prepare ## the short tests on real clusters (root)
 
 test: check sanity molecule integration ## all of the above; what CI calls (root)
 
-test-long: prepare ## the long tests: PART=upgrade-ha|molecule; without PART all (root)
+test-long: prepare ## the long tests: PART=upgrade-ha|drain|maintenance|services|etcd|restore|molecule; without PART all (root)
 ifneq ($(filter-out molecule,$(PART)),)
 	pytest -v -m long tests/integration/test_$(subst -,_,$(PART)).py
 else

@@ -4,13 +4,6 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._controller import describe
-
 DOCUMENTATION = r"""
 name: controller
 short_description: Tell of the machine and the process that run Ansible
@@ -78,6 +71,13 @@ _raw:
       elements: dict
       sample: [{pid: 4242, start: 8123456}]
 """
+
+import os
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._controller import describe
 
 
 class LookupModule(LookupBase):

@@ -66,8 +66,10 @@ class Budgets:
         self._room[budget.key] -= 1
 
     def refused(self, key: Optional[str]) -> None:
-        """The server sees no room."""
-        if key is not None:
+        """The server sees no room; a budget that we do not know was made meanwhile and is looked for at once."""
+        if key is None:
+            self._last_look = 0.0
+        else:
             self._room[key] = 0
 
     def accepted(self, key: Optional[str], now: float) -> None:
@@ -102,8 +104,7 @@ class Budgets:
             self._by_namespace[namespace] = {key: budget for key, budget in known.items() if key in busy}
             found = self.api.list(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets", deadline)
             self._take(b for b in found if f"{namespace}/{b['metadata']['name']}" not in busy)
-        if namespaces:
-            self._last_look = time.monotonic()
+        self._last_look = time.monotonic()
 
     def _wants_news(self, record: Record, busy: Collection[Optional[str]]) -> bool:
         if record.state != WAITING:

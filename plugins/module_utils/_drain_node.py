@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the clustercare.kubeadm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # PRIVATE to this collection: may change in any release.
-"""One node that is emptied: its cordon, whether it is still ours, the time it takes, and how it ends."""
+"""One node that is emptied: whether that makes sense, the time it takes, and how it ends."""
 
 from __future__ import annotations
 
@@ -11,20 +11,14 @@ from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import Budget
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import is_ready, ready_condition
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import (
-    Cordon,
-    get_node,
-    lift_cordon,
-    node_path,
-    read_cordon,
-    set_cordon,
-    wants_change,
-)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import get_node, node_path
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain import refusal
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_cluster import Cluster
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_cordon import NodeCordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_pods import NodePods
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import FAILED, WAITING, Record, why_all
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Refused
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._node_lock import NodeLock
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._volumes import still_attached
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
@@ -32,7 +26,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 _LOOK_AT_NODE_EVERY = 2.0
 _LOOK_AT_VOLUMES_EVERY = 1.0
 _TRY_LOCK_EVERY = 0.2
-_RESTORE_TIME = 30.0
 # A kubelet that was only away for an API server's restart is back within this time.
 _SILENT_FOR = 30.0
 # Of a silent node's pods: their grace period, and how long their end is waited for (as Cluster API has it).
@@ -52,8 +45,7 @@ class NodeDrain:
         self.cluster = cluster
         self.options = cluster.options
         self.pods = NodePods(name, cluster)
-        self.before = self.after = Cordon(False)
-        self.changed_cordon = False
+        self.cordon = NodeCordon(name, cluster)
         self.deadline = Deadline(cluster.options.timeout, "timeout")
         self.outcome = ""
         self.ended = False
@@ -67,8 +59,6 @@ class NodeDrain:
         self.seconds: dict[str, float] = {}
         self.ready = True
         self._silent_since: Optional[float] = None
-        self._ours = True
-        self._cordoning = False
         self._lock: Optional[NodeLock] = None
         self._locked = False
         self._began: Optional[float] = None
@@ -80,7 +70,7 @@ class NodeDrain:
     def prepare(self, deadline: Deadline) -> None:
         """Look at everything, and refuse what cannot work."""
         node = get_node(self.cluster.api, self.name, deadline)
-        self.before = self.after = read_cordon(node)
+        self.cordon.found(node)
         self._note_condition(node)
         if self._silent_since is not None and self.options.best_effort:
             self.pods.patience = _SILENT_PATIENCE
@@ -95,8 +85,10 @@ class NodeDrain:
                 f"Node {self.name} is not Ready: its pods can be asked to leave, "
                 "but it may be that nobody there confirms that they are gone."
             )
-        if self.before.cordoned and not self.before.is_ours(self.options.owner.purpose):
-            self.warnings.append(f"Node {self.name} was already cordoned {self.before}; it will be left cordoned.")
+        if self.cordon.foreign:
+            self.warnings.append(
+                f"Node {self.name} was already cordoned {self.cordon.before}; it will be left cordoned."
+            )
 
     def refuse(self, why: str) -> None:
         """It does not even begin."""
@@ -124,75 +116,21 @@ class NodeDrain:
         elif not self.error:
             self.refuse(f"these pods would find no place elsewhere (option capacity_check): {said}")
 
-    # --- the cordon ---
-
-    @property
-    def takes_over(self) -> bool:
-        """Whether a cordon of an earlier run becomes ours: only when there is something to do."""
-        return bool(self.pods.records)
-
-    def expected(self) -> Cordon:
-        """The cordon as it would be."""
-        if wants_change(self.before, self.options.owner, self.takes_over):
-            return self.options.owner.cordon()
-        return self.before
-
-    def cordon(self, deadline: Deadline) -> None:
-        """Keep new pods away, and take over what an earlier run left behind."""
+    def close(self, deadline: Deadline) -> None:
+        """Keep new pods away, and take over what an earlier run left behind, if there is something to do."""
         began = time.monotonic()
-        self._cordoning = True
         try:
-            change = set_cordon(self.cluster.api, self.name, self.options.owner, deadline, self.takes_over)
-        except CareError as error:
-            self.changed_cordon = bool(error.results.get("changed"))
-            raise
+            self.cordon.set(self.has_work, deadline)
         finally:
             self.seconds["cordon"] = round(time.monotonic() - began, 2)
-        self.before, self.after, self.changed_cordon = change
-        self._cordoning = False
         self._last_node_look = time.monotonic()
-        if not self.before.cordoned:
-            self.pods.cordoned_at = self._last_node_look
         # What the scheduler put here meanwhile has to be seen before anybody is asked to leave.
-        self.pods.expire()
+        self.pods.expire(self.cordon.set_at)
 
-    def clean_up(self) -> None:
-        """After a failure: the cordon as the person wants it."""
-        deadline = Deadline(_RESTORE_TIME, "timeout")
-        if self._cordoning:
-            self._see_whether_cordoned(deadline)
-        ours = self.after.is_ours(self.options.owner.purpose)
-        if self.options.check or not self._ours or not (self.changed or (self.options.restore and ours)):
-            return
-        if not self.after.cordoned:
-            return
-        if not self.options.restore:
-            self.aftermath = f"Node {self.name} stays cordoned {self.after} (option on_failure)"
-        elif not ours:
-            self.aftermath = f"Node {self.name} was cordoned {self.after} before and is left so"
-        else:
-            self._restore(deadline)
-
-    def _restore(self, deadline: Deadline) -> None:
-        purpose, run = self.options.owner.purpose, self.after.run
-        try:
-            _before, self.after, lifted = lift_cordon(self.cluster.api, self.name, purpose, False, deadline, run)
-        except CareError as error:
-            self.aftermath = f"Uncordoning {self.name} again failed too: {error.message}"
-            return
-        if lifted:
-            self.aftermath = f"Node {self.name} was uncordoned again (option on_failure)"
-        elif self.after.cordoned:
-            self.aftermath = f"Node {self.name} was left cordoned {self.after}"
-
-    def _see_whether_cordoned(self, deadline: Deadline) -> None:
-        """Interrupted in the middle of it."""
-        try:
-            now = read_cordon(self.cluster.api.get(node_path(self.name), deadline))
-        except CareError:
-            return
-        if now.run == self.options.owner.run and not now.same_hands(self.before):
-            self.after, self.changed_cordon = now, True
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anybody to be asked or waited for."""
+        return bool(self.pods.records)
 
     # --- one drain of a node at a time ---
 
@@ -270,18 +208,14 @@ class NodeDrain:
     def _look_at_node(self) -> None:
         node = self.cluster.api.find(node_path(self.name), self.deadline)
         self._last_node_look = time.monotonic()
-        if node is None:
-            self._ours = False
-            raise CareError(f"Draining {self.name} stopped: the node is no longer in the cluster")
-        self._note_condition(node)
-        now = read_cordon(node)
-        if self.pods.waiting and not now.same_hands(self.after):
-            self._ours, self.after = False, now
-            who = f"it is now cordoned {now}" if now.cordoned else "somebody uncordoned it"
-            raise CareError(
-                f"Draining {self.name} stopped, because the node is no longer this run's: {who}; "
-                f"left there: {self.left_in_words()}"
-            )
+        if node is None or self.pods.waiting:
+            lost = self.cordon.lost(node)
+            if lost:
+                raise CareError(
+                    f"Draining {self.name} stopped, because the node is no longer this run's: {lost}; "
+                    f"left there: {self.left_in_words()}"
+                )
+        self._note_condition(node or {})
         if self._silent_since is None or time.monotonic() - self._silent_since < _SILENT_FOR:
             return
         if not self.options.best_effort:
@@ -324,9 +258,12 @@ class NodeDrain:
             raise CareError(f"Draining {self.name} stopped, the API server refuses for good: {said}")
         if self.deadline.passed:
             self.timed_out = True
-            left = f"{len(self.pods.left)} of {len(self.pods.records)} pods remain: {self.left_in_words()}"
-            if not self.pods.left:
+            if self.pods.left:
+                left = f"{len(self.pods.left)} of {len(self.pods.records)} pods remain: {self.left_in_words()}"
+            elif self.attached:
                 left = f"its pods are gone, but volumes are still attached: {', '.join(self.attached)}"
+            else:
+                left = "its pods are gone, but there was no time for the look that proves it"
             raise CareError(f"Draining {self.name} stopped after {self.options.timeout:g} s (option timeout): {left}")
 
     def done(self) -> None:
@@ -336,14 +273,16 @@ class NodeDrain:
     def fail(self, error: CareError) -> None:
         """It ends early."""
         self.outcome, self.error = "failed", error.message
+        if isinstance(error, (Refused, TimedOut)) and self.pods.left:
+            self.error = f"{error.message.rstrip('.')}; left on {self.name}: {self.left_in_words()}"
         self.timed_out = self.timed_out or bool(error.results.get("timed_out"))
 
     def end(self) -> None:
         """Whichever way it went: the cordon as the person wants it, and the time it took."""
         self.ended = True
         if self.outcome != "drained" and not self.options.check:
-            self.clean_up()
-            self.outcome = self.outcome or "not_begun"
+            self.aftermath = self.cordon.give_back(self.changed)
+            self.outcome = self.outcome or ("failed" if self.begun else "not_begun")
         self._count_seconds(time.monotonic())
         self.unlock()
 
@@ -364,7 +303,7 @@ class NodeDrain:
     @property
     def changed(self) -> bool:
         """Whether anything was changed on this node."""
-        return self.changed_cordon or any(record.asked_by_us for record in self.pods.records.values())
+        return self.cordon.changed or any(record.asked_by_us for record in self.pods.records.values())
 
     def held_back(self) -> list[tuple[Record, Budget]]:
         """Those that wait for a budget's room, each with it."""

@@ -36,7 +36,6 @@ class NodePods:
     """One LIST a second tells everything.
 
     patience: seconds after which a terminating pod is not waited for any longer; None waits.
-    cordoned_at: when new pods began to stay away; None when they did before.
     """
 
     def __init__(self, node: str, cluster: Cluster) -> None:
@@ -47,7 +46,7 @@ class NodePods:
         self.refused: list[tuple[Pod, Verdict]] = []
         self.warnings: list[str] = []
         self.patience: Optional[float] = cluster.options.skip_terminating_older_than
-        self.cordoned_at: Optional[float] = None
+        self._cordoned_at: Optional[float] = None
         self._last_look: Optional[float] = None
         self._last_change = 0.0
 
@@ -66,7 +65,7 @@ class NodePods:
         """Whether a LIST that is late enough showed nobody left to wait for."""
         if self._last_look is None or self.left:
             return False
-        return self.cordoned_at is None or self._last_look - self.cordoned_at >= _LATE_ARRIVALS
+        return self._cordoned_at is None or self._last_look - self._cordoned_at >= _LATE_ARRIVALS
 
     def askable(self, now: float) -> list[Record]:
         """Who may be asked to leave, as far as the order goes and after a failed try."""
@@ -75,17 +74,18 @@ class NodePods:
 
     # --- looking ---
 
-    def expire(self) -> None:
-        """The next look is due now: what was seen is too old to act on."""
+    def expire(self, cordoned_at: Optional[float] = None) -> None:
+        """What was seen is too old to act on; where new pods began to stay away, the last of them come late."""
         self._last_look = None
+        self._cordoned_at = cordoned_at or self._cordoned_at
 
     def due_in(self, now: float) -> float:
         """Seconds until the next look."""
         if self._last_look is None:
             return 0.0
         left = self.left
-        if not left and self.cordoned_at is not None:
-            return max(self._last_look, self.cordoned_at) + _LATE_ARRIVALS - now
+        if not left and self._cordoned_at is not None:
+            return max(self._last_look, self._cordoned_at) + _LATE_ARRIVALS - now
         ending = len(left) <= _FEW and all(record.state == LEAVING for record in left)
         every = _LOOK_EVERY_AT_THE_END if ending and now - self._last_change < _STILL_MOVING else _LOOK_EVERY
         return self._last_look + every - now
@@ -145,7 +145,7 @@ class NodePods:
         guards = too_many_budgets(pod, self.cluster.budgets.of(pod))
         if guards and not self.cluster.options.delete:
             return Verdict("refuse", " and ".join(guard.key for guard in guards), ("budgets",))
-        asked = [record.pod.controller for record in self.records.values() if record.asked_by_us]
+        asked = [record.pod.controller for record in self.records.values() if record.attempts]
         if pod.ignores_cordon and pod.controller is not None and pod.controller in asked:
             if not pod.of_daemonset:
                 self.warnings.append(

@@ -10,17 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import places
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import read_cordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import WAITING, Record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, read_pod
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, read_pod, siblings
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._replicas import (
     Ready,
+    alone,
     replicated,
     selector_for,
     serving,
     sort_ready,
-    why_not_waited_for,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
@@ -28,10 +29,12 @@ _LOOK_EVERY = 1.0
 # From an endpoint in its slice to every node's kube-proxy sending requests there.
 _PROXY_LAG = 2.0
 # A neighbour whose drain began at the same moment may have decided before it could see ours; after this time
-# what it let go is seen to be leaving.
-_SETTLE = 3.0
+# what it let go is seen to be leaving. Whoever has the oldest replica yields last, so never both do; it yields at all
+# because the neighbour may only be cordoned, or have nobody to let go.
+_SETTLE, _SETTLE_AS_OLDEST = 3.0, 10.0
 _JUDGED_FOR = 1.0
 _NAMESPACES_ONE_BY_ONE = 10
+_SCALED = {"ReplicaSet": "replicasets", "StatefulSet": "statefulsets"}
 
 
 @dataclass
@@ -39,7 +42,7 @@ class _Hold:
     record: Record
     since: float
     served_since: Optional[float] = None
-    kept_elsewhere_since: Optional[float] = None
+    neighbour_since: Optional[float] = None
 
 
 class LastReplicas:
@@ -91,9 +94,11 @@ class LastReplicas:
             last = ready.last
             if last is None:
                 continue
-            held, vain = by_uid[last.uid], why_not_waited_for(last, ready, nodes, self.nodes | emptied)
-            if vain:
-                self._risk(held, vain)
+            held = by_uid[last.uid]
+            if self._single(last, [*everywhere, *(r.pod for r in records)], bool(emptied), deadline):
+                self._risk(held, f"the only replica of {last.controller}")
+            elif not places(last, nodes, self.nodes | emptied):
+                self._risk(held, f"the last Ready replica of {last.controller}, and no other node can take one")
             elif self.patience <= 0:
                 self._risk(held, f"the last Ready replica of {last.controller}")
             else:
@@ -126,10 +131,10 @@ class LastReplicas:
             hold.served_since = hold.served_since or now
             return now - hold.served_since >= _PROXY_LAG
         hold.served_since = None
-        if ready.neighbour_keeps(pod):
-            hold.kept_elsewhere_since = hold.kept_elsewhere_since or now
-            return now - hold.kept_elsewhere_since >= _SETTLE
-        hold.kept_elsewhere_since = None
+        hold.neighbour_since = (hold.neighbour_since or now) if ready.neighbours else None
+        settled = _SETTLE if ready.neighbour_keeps(pod) else _SETTLE_AS_OLDEST
+        if hold.neighbour_since is not None and now - hold.neighbour_since >= settled:
+            return True
         if now - hold.since < self.patience:
             return False
         self._risk(
@@ -140,6 +145,18 @@ class LastReplicas:
         self.warnings.append(f"{pod} was evicted as {hold.record.risks[-1]}.")
         hold.record.judged = float("inf")  # once is enough
         return True
+
+    def _single(self, last: Pod, pods: Sequence[Pod], neighbours: bool, deadline: Deadline) -> bool:
+        """Whether its controller wants no other pod; asked where another is leaving or a neighbour may have let it."""
+        if any(pod.uid != last.uid for pod in siblings(last, pods)):
+            return False
+        lonely = alone(last, pods)
+        kind = _SCALED.get(last.controller.kind) if last.controller else None
+        if kind is None or last.controller is None or (lonely and not neighbours):
+            return lonely
+        path = f"/apis/apps/v1/namespaces/{last.namespace}/{kind}/{last.controller.name}"
+        answer = self.api.call("get", path, deadline, allow=(403, 404))
+        return lonely if answer.status >= 400 else int((answer.body.get("spec") or {}).get("replicas", 1)) <= 1
 
     def _neighbours(self, deadline: Deadline) -> tuple[list[dict[str, Any]], frozenset[str]]:
         """All nodes, and those that another drain of this collection empties."""

@@ -58,13 +58,14 @@ def _of_node(drain: NodeDrain) -> dict[str, Any]:
     pods = [record.data() for record in going]
     pods.extend(skipped(pod, verdict).data() for pod, verdict in drain.pods.skipped.values())
     left = drain.pods.left
-    after = drain.expected() if check else drain.after
-    would_change = check and (not drain.before.same_hands(after) or any(r.state == WAITING for r in going))
+    before = drain.cordon.before
+    after = drain.cordon.expected(drain.has_work) if check else drain.cordon.after
+    would_change = check and not drain.error and (not before.same_hands(after) or any(r.state == WAITING for r in going))
     found = {
         "changed": bool(would_change or drain.changed),
         "node": drain.name,
-        "outcome": drain.outcome,
-        "cordon": {"before": drain.before.data(), "after": after.data()},
+        "outcome": drain.outcome or "would_drain",
+        "cordon": {"before": before.data(), "after": after.data()},
         "pods": pods,
         "counts": count_actions(pods),
         "remaining": [] if check else [f"{r.pod} ({why(r, drain.ready)})" for r in left],
@@ -77,7 +78,7 @@ def _of_node(drain: NodeDrain) -> dict[str, Any]:
         "volumes_attached": drain.attached,
         "seconds": drain.seconds,
         "diff": {
-            "before": as_text(drain.name, drain.before, [str(r.pod) for r in going]),
+            "before": as_text(drain.name, before, [str(r.pod) for r in going]),
             "after": as_text(drain.name, after, [] if check else [str(r.pod) for r in left]),
         },
     }

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import Budget
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import without_place
@@ -48,7 +48,7 @@ def drained(api: Api, options: Options) -> dict[str, Any]:
     """
     run = _Run(api, options)
     error = ""
-    with interruptible():
+    with interruptible() as only_end:
         try:
             run.work()
         except CareError as refusal:
@@ -58,6 +58,7 @@ def drained(api: Api, options: Options) -> dict[str, Any]:
         except Interrupted as signal:
             error = f"The drain was interrupted ({signal})"
         finally:
+            only_end()
             run.end()  # after a defect of ours too: no node is left as it should not be
     results = result(run.drains, options, api)
     if error or any(drain.error for drain in run.drains):
@@ -113,7 +114,7 @@ class _Run:
         cordoned = 0
         try:
             for drain in self.drains:
-                drain.cordon(deadline)
+                drain.close(deadline)
                 cordoned += 1
         except CareError as error:
             self.drains[cordoned].fail(error)
@@ -226,7 +227,7 @@ class _Run:
         now = time.monotonic()
         if outcome.kind == ACCEPTED:
             record.accepted(now)
-            self.cluster.budgets.accepted(record.budget, now)
+            self.cluster.budgets.accepted(None if record.by_delete else record.budget, now)
             return
         record.state = WAITING
         record.not_before = now + outcome.pause
@@ -255,7 +256,7 @@ class _Run:
         due.extend(record.not_before - now for record in waiting if record.not_before > now)
         if any(record.blocked_since is not None for record in waiting):
             due.append(self.cluster.budgets.due_in(now))
-        replicas: Optional[float] = self.cluster.replicas.due_in(now)
+        replicas = self.cluster.replicas.due_in(now)
         if replicas is not None:
             due.append(replicas)
         return max(_SHORTEST_NAP, min(due))

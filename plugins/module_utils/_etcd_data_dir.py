@@ -33,6 +33,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
     need_space,
     private_directory,
+    refuse_open_directory,
     sync_directory,
     write_whole,
 )
@@ -259,6 +260,8 @@ def restore(
     access: Access, wanted: Wanted, deadline: Deadline, check_mode: bool, runner: Runner = run
 ) -> dict[str, Any]:
     """Make the directory. What the module etcd_snapshot does for state=restored."""
+    if not os.path.isabs(wanted.data_dir):
+        raise CareError(f"'{wanted.data_dir}' is no absolute path for the new data directory (option data_dir).")
     snapshot = existing(wanted.snapshot)
     if not snapshot:
         raise CareError(f"There is no snapshot {wanted.snapshot} (options dir and name).")
@@ -278,6 +281,7 @@ def restore(
         if refusal:
             raise CareError(f"Nothing was restored. {refusal}")
         need_space(parent, snapshot["size"] + _LOG, "data_dir")
+        refuse_open_directory(parent)
         record = {
             "data_dir": wanted.data_dir,
             "snapshot": wanted.snapshot,

@@ -45,6 +45,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file im
     WholeFile,
     need_space,
     private_directory,
+    refuse_open_directory,
     remove_leftovers,
     write_whole,
 )
@@ -170,6 +171,7 @@ def save(access: Access, saving: Saving, check_mode: bool, runner: Runner = run)
     expected = number(status, "dbSize")
     method = choose_method(saving.method, expected, gateway_works, etcdctl)
     need_space(directory, expected + expected // 5, "dir")
+    refuse_open_directory(directory)
     if check_mode:
         about.update(path=path, size=expected, revision=about["revision_before"], method=method)
         return {"changed": True, "snapshot": about}

@@ -28,6 +28,7 @@ class Wanted:
     node: str | None = None
     version: Version | None = None
     since: float | None = None
+    boot_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,22 @@ def heartbeat_is_new(seen: Seen, wanted: Wanted) -> Iterator[str]:
         yield f"no heartbeat of {wanted.node} after {_iso(wanted.since)}; the last is of {_iso(last)}"
 
 
+def boot_is_known(seen: Seen, wanted: Wanted) -> Iterator[str]:
+    """The node's kubelet speaks from the wanted boot: until then all that the API shows is from before."""
+    for node in seen.nodes if wanted.boot_id else []:
+        told = ((node.get("status") or {}).get("nodeInfo") or {}).get("bootID")
+        if told != wanted.boot_id:
+            yield f"the kubelet of {_name(node)} still tells of the boot {told}, not of {wanted.boot_id}"
+
+
 def daemon_pods_ready(seen: Seen, wanted: Wanted) -> Iterator[str]:
-    """Every DaemonSet's pod on the node is Ready."""
+    """Every DaemonSet's pod on the node is Ready, and after a reboot has started since."""
     for pod in seen.pods:
         owners = pod["metadata"].get("ownerReferences") or []
         if any(owner.get("controller") and owner["kind"] == "DaemonSet" for owner in owners):
             yield from _pod_ready(pod)
+            if wanted.boot_id and wanted.since is not None:
+                yield from _started_since(pod, wanted.since)
 
 
 def servers_ready(seen: Seen, wanted: Wanted) -> Iterator[str]:
@@ -195,7 +206,7 @@ def addons_rolled_out(seen: Seen, wanted: Wanted) -> Iterator[str]:
 CHECKS: dict[str, tuple[Check, ...]] = {
     "cluster": (nodes_ready, kubelets_at_version, addons_rolled_out, servers_ready, servers_at_version),
     "control_plane": (servers_ready, servers_at_version, static_pods_good, leaders_alive),
-    "node": (nodes_ready, kubelets_at_version, heartbeat_is_new, daemon_pods_ready),
+    "node": (nodes_ready, kubelets_at_version, boot_is_known, heartbeat_is_new, daemon_pods_ready),
 }
 
 
@@ -267,6 +278,15 @@ def _pod_ready(pod: Mapping[str, Any]) -> Iterator[str]:
         yield f"pod {where} is terminating"
     elif _condition(pod, "Ready").get("status") != "True":
         yield f"pod {where} is not Ready{_why_not_ready(pod)}"
+
+
+def _started_since(pod: Mapping[str, Any], since: float) -> Iterator[str]:
+    """A kubelet that has just booted still shows what ran before."""
+    for container in (pod.get("status") or {}).get("containerStatuses") or []:
+        started = epoch(((container.get("state") or {}).get("running") or {}).get("startedAt"))
+        # The API writes whole seconds.
+        if started is None or started + 1 < since:
+            yield f"{container['name']} of {pod['metadata']['namespace']}/{_name(pod)} has not started since the boot"
 
 
 def _why_not_ready(pod: Mapping[str, Any]) -> str:

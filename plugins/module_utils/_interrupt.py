@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Callable
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -19,22 +19,30 @@ class Interrupted(BaseException):
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn the signals that end a process into one ``Interrupted``; those that follow it find us at it already."""
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Turn the signals that end a process into one ``Interrupted``.
+
+    Gives a function to call when the work is over and only ends are tied up: from then on signals are ignored,
+    as they are after the first one.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
+    # What is ignored (nohup) stays so.
+    before = {number: signal.getsignal(number) for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+
+    def ignore() -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
 
     def interrupt(number: int, _frame: Any) -> None:
-        for other in _SIGNALS:
-            signal.signal(other, signal.SIG_IGN)
+        ignore()
         raise Interrupted(signal.Signals(number).name)
 
-    # What is ignored (nohup) stays so.
-    wanted = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in wanted}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
-        yield
+        yield ignore
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -161,9 +161,10 @@ def why_gone(recorded: Process, me: Claim) -> str:
 
 
 def refusal(verdict: Verdict, me: Claim) -> str:
-    """The sentence for a lock that somebody else holds."""
+    """The sentence for a lock that somebody else holds; empty when nobody does."""
     holder = verdict.holder
-    assert holder is not None
+    if holder is None:
+        return ""
     until = f"until {iso(holder.until)} unless it renews it" if holder.until is not None else "without an end"
     told = f"The cluster is locked by {holder}, {until}"
     if me.takeover:
@@ -193,8 +194,8 @@ def acquire(api: Api, me: Claim, deadline: Deadline, check: bool) -> dict[str, A
     for _race in range(_RACES):
         lease, now = _look(api, deadline)
         verdict = judge(lease, me, now)
-        if verdict.action == "refuse":
-            raise CareError(refusal(verdict, me), held=False, holder=verdict.holder.data() if verdict.holder else None)
+        if verdict.action == "refuse" and verdict.holder:
+            raise CareError(refusal(verdict, me), held=False, holder=verdict.holder.data())
         if sent is not None and sent.action != "renew" and verdict.action == "renew":
             # Our own write, whose answer was lost.
             return _held(lease, sent, True)
@@ -216,14 +217,13 @@ def release(api: Api, me: Claim, deadline: Deadline, check: bool) -> dict[str, A
         mine = holder is not None and (holder.purpose, holder.run) == (me.purpose, me.run)
         if sent and not mine:
             return {"changed": True, "held": False, "action": "released", "holder": None}
-        if holder is None:
+        if lease is None or holder is None:
             return {"changed": False, "held": False, "action": "absent", "holder": None}
         if not mine:
             said = f"The lock was not given back: it is not this run's, but is held by {holder}."
             found: dict[str, Any] = {"action": "foreign", "holder": holder.data(), "warnings": [said]}
             return {"changed": False, "held": False, **found}
         if not check:
-            assert lease is not None
             sent = True
             same = {key: lease["metadata"][key] for key in ("uid", "resourceVersion") if key in lease["metadata"]}
             answer = api.call("delete", PATH, deadline, body={"preconditions": same}, allow=(404, 409))

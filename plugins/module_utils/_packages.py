@@ -277,9 +277,15 @@ def repository(found: Found) -> dict[str, Any]:
 
 
 def answer(work: Packages) -> dict[str, Any]:
-    """What can be had, as data: a plan lists the refusals of all hosts together."""
-    found = work.find()
+    """What can be had, as data: a plan lists the refusals of all hosts together.
+
+    A host that has exactly what is wanted need not ask anybody.
+    """
     first = work.names[0]
+    there = {name: str(version) for name, version in work.versions.items() if satisfied(work.wanted, version)}
+    if len(there) == len(work.names):
+        return {"available": [there[first]], "candidate": there[first], "candidates": there, "error": None}
+    found = work.find()
     return {
         "repository": repository(found),
         "available": found.versions.get(first, []),

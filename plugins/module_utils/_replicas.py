@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import places
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, siblings
 
 _HASH_LABEL = "pod-template-hash"
@@ -32,7 +31,6 @@ class Ready:
     here: Sequence[Pod]
     neighbours: Sequence[Pod]
     staying: Sequence[Pod]
-    total: int
 
     @property
     def last(self) -> Pod | None:
@@ -64,17 +62,13 @@ def sort_ready(
         here=[pod for pod in ready if pod.uid in waiting],
         neighbours=[pod for pod in ready if pod.uid not in waiting and pod.node in emptied],
         staying=[pod for pod in ready if pod.uid not in waiting and pod.node not in emptied],
-        total=len(siblings(one, everywhere)),
     )
 
 
-def why_not_waited_for(last: Pod, ready: Ready, nodes: Iterable[Mapping[str, Any]], emptied: Collection[str]) -> str:
-    """Why waiting for another replica would be in vain; empty when it would not."""
-    if ready.total == 1:
-        return f"the only replica of {last.controller}"
-    if not places(last, nodes, emptied):
-        return f"the last Ready replica of {last.controller}, and no other node can take one"
-    return ""
+def alone(one: Pod, pods: Iterable[Pod]) -> bool:
+    """Whether its controller has no other pod, not even one that is about to go."""
+    family = {pod.uid for pod in pods if pod.controller and pod.controller == one.controller and not pod.finished}
+    return family <= {one.uid}
 
 
 def serving(slices: Iterable[Mapping[str, Any]], held: str, others: Iterable[str]) -> bool:

@@ -17,6 +17,8 @@ _FORMS = (
     (re.compile(rf"{_KEY}\s+notin\s*\((?P<values>[^()]*)\)"), "NotIn"),
     (re.compile(rf"{_KEY}\s*!=\s*(?P<values>[\w.-]*)"), "NotIn"),
     (re.compile(rf"{_KEY}\s*==?\s*(?P<values>[\w.-]*)"), "In"),
+    (re.compile(rf"{_KEY}\s*>\s*(?P<values>\d+)"), "Gt"),
+    (re.compile(rf"{_KEY}\s*<\s*(?P<values>\d+)"), "Lt"),
     (re.compile(rf"!\s*{_KEY}"), "DoesNotExist"),
     (re.compile(_KEY), "Exists"),
 )

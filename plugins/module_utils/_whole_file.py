@@ -18,18 +18,28 @@ _FLUSH_EVERY = 64 << 20
 
 def private_directory(path: str) -> bool:
     """Make sure that ``path`` is a directory nobody else can write to; what is made is 0700. True when it was made."""
+    if refuse_open_directory(path):
+        return False
+    try:
+        parent = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(parent):
+            private_directory(parent)
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)
+    except OSError as error:
+        raise CareError(f"The directory {path} cannot be made: {error.strerror}.") from error
+    return True
+
+
+def refuse_open_directory(path: str) -> bool:
+    """Whether the directory is there.
+
+    :raises CareError: when something else is there, or others may write to it.
+    """
     try:
         about = os.stat(path)
     except FileNotFoundError:
-        try:
-            parent = os.path.dirname(os.path.abspath(path))
-            if not os.path.isdir(parent):
-                private_directory(parent)
-            os.mkdir(path, 0o700)
-            os.chmod(path, 0o700)
-            return True
-        except OSError as error:
-            raise CareError(f"The directory {path} cannot be made: {error.strerror}.") from error
+        return False
     except OSError as error:
         raise CareError(f"The directory {path} cannot be looked at: {error.strerror}.") from error
     if not stat.S_ISDIR(about.st_mode):
@@ -39,7 +49,7 @@ def private_directory(path: str) -> bool:
             f"Others may write to the directory {path} (mode {stat.S_IMODE(about.st_mode):04o}): "
             f"choose another one, or take the right away with chmod 0700 {path}."
         )
-    return False
+    return True
 
 
 def free_bytes(path: str) -> int:

@@ -60,6 +60,13 @@ options:
       - Take it from the node's own clock, such as the start of its kubelet's process. A heartbeat that is seen to
         change while the module looks is proof too, whatever the clocks say.
     type: str
+  boot_id:
+    description:
+      - The boot, as the host's C(/proc/sys/kernel/random/boot_id) tells it, from which the node's kubelet has to speak
+        (V(node)). With O(since), the pods of DaemonSets have to have started after it too.
+      - For a node that was rebooted, of which the API shows for a while what was before.
+    type: str
+    version_added: 0.2.0
   api_servers:
     description:
       - API servers that are asked one by one, past any load balancer, as C(address:port).
@@ -173,7 +180,7 @@ def health(module: AnsibleModule) -> dict[str, Any]:
     version = parse(params["version"]) if params["version"] else None
     options = Options(
         scope=params["scope"],
-        wanted=Wanted(params["node"], version, read_since(params["since"])),
+        wanted=Wanted(params["node"], version, read_since(params["since"]), params["boot_id"]),
         api_servers=tuple(params["api_servers"]),
         timeout=params["timeout"],
         passes=params["passes"],
@@ -194,6 +201,7 @@ def main() -> None:
             "node": {"type": "str"},
             "version": {"type": "str"},
             "since": {"type": "str"},
+            "boot_id": {"type": "str"},
             "api_servers": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "float", "default": 300},
             "passes": {"type": "int", "default": 3, "no_log": False},

@@ -14,7 +14,7 @@ description:
   - Reads snapshots of etcd with Python's standard library alone. Neither etcd nor C(etcdutl) is needed, so it also runs
     on the controller or on a machine that keeps backups.
   - Also reads snapshots that were made by other tools, and copies of a database file, which it tells apart.
-  - A snapshot that is not good is no failure, but an answer. O(state=verified) of M(clustercare.kubeadm.etcd_snapshot)
+  - A snapshot that is not good is no failure, but an answer. O(clustercare.kubeadm.etcd_snapshot#module:state=verified)
     fails instead.
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes

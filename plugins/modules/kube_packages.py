@@ -19,7 +19,8 @@ options:
   state:
     description:
       - V(available) only asks what the repository of O(version) has, through a package state of its own under
-        C(/var/lib/clustercare); nothing of the system's package manager changes.
+        C(/var/lib/clustercare); nothing of the system's package manager changes. Where all O(packages) are at that very
+        version, nobody is asked.
       - V(staged) switches the repository, downloads O(packages) and installs O(install). Nothing that runs changes.
       - V(present) has O(packages) installed at exactly the version.
     type: str
@@ -100,7 +101,9 @@ repository:
     target_minor: "1.35"
     uri: "http://packages.example.org/core:/stable:/v1.35/deb/"
 available:
-  description: Package versions of the first package in the target's repository, oldest first.
+  description:
+    - Package versions of the first package in the target's repository, oldest first; the installed one alone when
+      nobody had to be asked.
   returned: O(state=available)
   type: list
   elements: str
@@ -112,7 +115,7 @@ candidate:
   sample: 1.35.4-1.1
 candidates:
   description: The package version of each package.
-  returned: unless everything was there already
+  returned: O(state=available), else unless everything was there already
   type: dict
   sample: {kubeadm: 1.35.4-1.1, kubectl: 1.35.4-1.1, kubelet: 1.35.4-1.1}
 error:

@@ -6,20 +6,25 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_drain
-short_description: Drain, cordon or uncordon a node, and prove it
+short_description: Drain, cordon or uncordon nodes, and prove it
 version_added: 0.1.0
 description:
-  - Empties a node through the eviction API and waits until every pod is really gone, or fails saying which pod
+  - Empties nodes through the eviction API and waits until every pod is really gone, or fails saying which pod
     is left and what holds it.
   - The cordon has to succeed and to be read back before anything is evicted. It carries its owner in the annotation
     C(clustercare.io/cordon), set in the same request, and only a cordon of the same owner is lifted again.
+  - A cordon that an earlier run set for the same O(owner) is taken over. The drain which that run may have left behind
+    sees it within two seconds and stops. Two drains of one node never work at the same time on the machine that runs
+    the module; the second waits for the first one's end.
   - Pods are known by their UID, so a StatefulSet's pod that came back under its name elsewhere is not touched.
   - Evictions run side by side, as many under one PodDisruptionBudget as it allows at the moment. A pod that its budget
     holds back is tried again as soon as the budget has room; the budget is named with its numbers when it never has.
-  - Nobody's last Ready replica goes first. Where no budget guards a controller's pods and all its Ready ones run on
-    this node, one of them stays until another one is Ready elsewhere and receives requests of its Services.
+  - Nobody's last Ready replica goes first. Where no budget guards a controller's pods and all its Ready ones are about
+    to go, one of them stays until another one is Ready elsewhere and receives requests of its Services. A replica on a
+    node that another drain of this collection is emptying does not count as one that stays.
   - Static pods, pods of DaemonSets and finished pods stay where they are.
   - A restarting API server is outlived until O(timeout).
+  - Ended by a signal (Ctrl-C), nothing is evicted any more; the cordon is treated as O(on_failure) says.
 author: [clustercare.kubeadm authors (@clustercare)]
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
@@ -28,7 +33,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Sends no write request at all. Gives the same verdicts and the waves in which the pods would go.
+    details:
+      - Sends no write request at all. Gives the same verdicts, the waves in which the pods would go, and the pods
+        that would find no place on the other nodes.
   diff_mode:
     support: full
   idempotent:
@@ -41,9 +48,20 @@ requirements:
   - kubernetes >= 24.2.0 (Python)
 options:
   name:
-    description: The node's name in the cluster.
+    description: The node's name in the cluster. Exactly one of O(name) and O(names) is needed.
     type: str
-    required: true
+  names:
+    description:
+      - The nodes' names. All of them are cordoned before the first is drained, so that no pod moves twice.
+      - When one fails, no other one is begun; those already under way go on to their end.
+    type: list
+    elements: str
+    version_added: 0.2.0
+  max_parallel_nodes:
+    description: How many of O(names) are drained at the same time.
+    type: int
+    default: 1
+    version_added: 0.2.0
   state:
     description:
       - V(drained) cordons the node and evicts its pods.
@@ -59,23 +77,80 @@ options:
     type: str
     default: node_drain
   run_id:
-    description: Something that tells people which run set the cordon.
+    description:
+      - The name of the run that sets the cordon, for people and for drains that a dead run left behind.
+      - Unset, each call makes up its own.
     type: str
+  cordon_reason:
+    description: A few words for people, noted beside the owner on the node.
+    type: str
+    version_added: 0.2.0
   timeout:
     description:
-      - Seconds after which the module fails, whatever is left.
+      - Seconds for one node, after which the module fails, whatever is left.
       - A timeout is always a failure.
     type: float
     default: 600
   grace_period:
     description:
-      - Seconds that each pod has to end. V(0) ends it at once.
+      - Seconds that each pod has to end. V(0) ends it at once, which is warned of.
       - Unset, each pod has its own.
     type: int
-  daemonsets:
-    description: Pods of existing DaemonSets are left running, or make the drain fail before it begins.
+  pod_selector:
+    description:
+      - Only pods with these labels are looked at, in the words of C(kubectl -l), such as V(app=web,tier in (a,b\)).
+      - The API server selects, so other pods do not appear in the result.
     type: str
-    choices: [ignore, fail]
+    version_added: 0.2.0
+  namespaces:
+    description: Only pods of these namespaces go; the others are told as skipped.
+    type: list
+    elements: str
+    version_added: 0.2.0
+  exclude_namespaces:
+    description: Pods of these namespaces stay.
+    type: list
+    elements: str
+    version_added: 0.2.0
+  rules:
+    description:
+      - How single groups of pods are treated; the first rule that matches a pod counts.
+      - Rules do not concern static pods, nor pods of DaemonSets unless O(daemonsets=evict).
+    type: list
+    elements: dict
+    version_added: 0.2.0
+    suboptions:
+      selector:
+        description: Labels of the pods, in the words of C(kubectl -l). Unset, all pods match.
+        type: str
+      namespaces:
+        description: Names of the pods' namespaces. Unset, all namespaces match.
+        type: list
+        elements: str
+      namespace_selector:
+        description: Labels of the pods' namespaces, as they are at the start. Excludes O(rules[].namespaces).
+        type: str
+      behavior:
+        description:
+          - V(drain) lets them go, as without a rule.
+          - V(skip) leaves them where they are.
+          - V(wait_completed) does not ask them to leave, but waits until they have ended by themselves.
+        type: str
+        choices: [drain, skip, wait_completed]
+        default: drain
+      order:
+        description:
+          - Pods with a higher number go when those with a lower one are gone (only with V(drain)).
+          - Pods without a rule have V(0).
+        type: int
+        default: 0
+  daemonsets:
+    description:
+      - Pods of existing DaemonSets are left running, or make the drain fail before it begins, or go when all
+        other pods are gone.
+      - A DaemonSet makes a new pod on the node at once, also on a cordoned one; it is left there.
+    type: str
+    choices: [ignore, fail, evict]
     default: ignore
   emptydir:
     description: Pods with an C(emptyDir) volume lose its data. They make the drain fail before it begins, or go.
@@ -90,6 +165,26 @@ options:
     type: str
     choices: [fail, delete]
     default: fail
+  eviction:
+    description:
+      - V(evict) asks the eviction API, which keeps budgets.
+      - V(delete) deletes pods without asking any budget.
+    type: str
+    choices: [evict, delete]
+    default: evict
+    version_added: 0.2.0
+  pdb_timeout:
+    description:
+      - Seconds for which a budget may let none of the node's pods go. Then O(on_pdb_timeout) counts.
+      - Unset, only O(timeout) ends the waiting.
+    type: float
+    version_added: 0.2.0
+  on_pdb_timeout:
+    description: The drain fails at once, or the pods that the budget holds back are deleted past it and named.
+    type: str
+    choices: [fail, delete]
+    default: fail
+    version_added: 0.2.0
   max_concurrent:
     description: How many evictions are asked for at the same moment.
     type: int
@@ -102,6 +197,36 @@ options:
       - V(0) does not wait.
     type: float
     default: 60
+  skip_terminating_older_than:
+    description:
+      - Pods that have been terminating for more seconds than this are not waited for.
+      - Unset, they are.
+    type: float
+    version_added: 0.2.0
+  unreachable:
+    description:
+      - What to do with a node whose kubelet is silent (Ready is C(Unknown)), where nobody ends pods.
+      - V(fail) refuses it before anything is touched, and stops when a node has been silent for 30 seconds meanwhile.
+      - V(best_effort) asks the pods to leave with one second to end, budgets kept, and does not wait for those that
+        are terminating. Their containers may still run.
+    type: str
+    choices: [fail, best_effort]
+    default: fail
+    version_added: 0.2.0
+  wait_for_volume_detach:
+    description: Wait also until the volumes of the pods that left are detached from the node.
+    type: bool
+    default: false
+    version_added: 0.2.0
+  capacity_check:
+    description:
+      - Whether to compute beforehand, from requests, taints, selectors and affinity, which pods would find no place
+        on the other nodes, and to warn of them or to refuse the drain. Pod affinity and spread are not considered.
+      - Check mode always computes and returns it.
+    type: str
+    choices: ['off', warn, fail]
+    default: 'off'
+    version_added: 0.2.0
   on_failure:
     description: Whether a drain that failed leaves the node cordoned, or lifts its own cordon again.
     type: str
@@ -133,6 +258,29 @@ EXAMPLES = r"""
   register: drain
   delegate_to: localhost
 
+- name: Empty a rack, two nodes at a time, databases last
+  clustercare.kubeadm.node_drain:
+    names: "{{ groups.rack7 }}"
+    max_parallel_nodes: 2
+    cordon_reason: new power supplies, ask Ada
+    rules:
+      - selector: app=postgres
+        namespaces: [db]
+        order: 10
+      - namespace_selector: team=batch
+        behavior: wait_completed
+    capacity_check: fail
+    timeout: 1800
+  delegate_to: localhost
+  run_once: true
+
+- name: Give budgets five minutes, then go past them
+  clustercare.kubeadm.node_drain:
+    name: worker2
+    pdb_timeout: 300
+    on_pdb_timeout: delete
+  delegate_to: localhost
+
 - name: Let worker2 work again, if it was us who cordoned it
   clustercare.kubeadm.node_drain:
     name: worker2
@@ -142,26 +290,41 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+nodes:
+  description:
+    - For each node what follows below, except RV(api_calls). RV(counts), RV(remaining), RV(blocked_by) and RV(at_risk)
+      are returned for all of them together, too.
+  returned: with O(names)
+  type: dict
+  sample: {worker1: {node: worker1, outcome: drained, changed: true}, worker2: {node: worker2, outcome: not_begun}}
 node:
   description: The node.
-  returned: always
+  returned: with O(name)
   type: str
   sample: worker2
+outcome:
+  description: V(drained), V(failed), V(not_begun) (another node failed first), or V(would_drain) in check mode.
+  returned: with O(name), when state is drained
+  type: str
+  sample: drained
 cordon:
-  description: The cordon before and after, each with whose it is. An owner of null means somebody outside.
-  returned: always
+  description:
+    - The cordon before and after, each with whose it is. An owner of null means somebody outside.
+    - A run in C(before) that differs from the one in C(after) was taken over.
+  returned: with O(name)
   type: dict
   sample:
-    before: {cordoned: false, owner: null, run: null, time: null}
-    after: {cordoned: true, owner: upgrade, run: 20261122-0312, time: "2026-11-22T03:12:08Z"}
+    before: {cordoned: false, owner: null, run: null, host: null, time: null, reason: null}
+    after: {cordoned: true, owner: upgrade, run: 20261122-0312, host: ctl, time: "2026-11-22T03:12:08Z", reason: null}
 pods:
   description:
     - What became of each pod of the node.
-    - C(action) is one of V(evicted), V(waited) (was terminating already), V(already_gone), V(finished), V(skipped),
-      V(would_evict) (check mode), V(remaining), V(evicting) (asked, not yet gone) and V(failed).
+    - C(action) is one of V(evicted), V(deleted), V(waited) (was terminating already), V(already_gone), V(finished),
+      V(skipped), V(left_terminating) (not waited for), V(would_evict) and V(would_wait) (check mode), V(remaining),
+      V(evicting) and V(deleting) (asked, not yet gone) and V(failed).
     - C(seconds) counts from the eviction's acceptance until the pod was gone.
     - C(error) is what the last attempt met that did not succeed, also if a later one did.
-  returned: when state is drained
+  returned: with O(name), when state is drained
   type: list
   elements: dict
   sample:
@@ -195,35 +358,49 @@ blocked_by:
   sample:
     - {budget: shop/web, allowed: 0, current: 2, desired: 2, expected: 2, pods: [shop/web-7c9d8b5c4-x2x7q]}
 at_risk:
-  description: Pods whose eviction loses something, and what.
+  description:
+    - Pods whose leaving loses something, and what. Bare pods, data in emptyDir, ephemeral, hostPath and local volumes,
+      single replicas, last replicas that were not waited for, pods that were deleted past their budget.
   returned: when state is drained
   type: list
   elements: dict
   sample:
     - {pod: shop/cache-0, risks: ["the only replica of StatefulSet/cache"]}
 plan:
-  description: By the numbers at the start, in which waves the pods can go, and which cannot.
-  returned: when state is drained
+  description:
+    - By the numbers at the start, in which waves the pods can go (a wave begins when the budgets have room again, or
+      when those of a lower order are gone), and which never can, and why.
+    - C(no_place) has the pods that would find no place, in check mode and with O(capacity_check).
+  returned: with O(name), when state is drained
   type: dict
   sample:
     waves: [[shop/web-7c9d8b5c4-x2x7q], [shop/web-7c9d8b5c4-p8f4z]]
     never: []
+    no_place: [{pod: shop/big-0, reason: "too little memory free on worker1, worker3"}]
 refused:
   description: The pods that made the drain refuse to begin.
-  returned: when options forbid to evict a pod
+  returned: with O(name), when options forbid to evict a pod
   type: list
   elements: dict
   sample: [{pod: shop/batch, reason: no controller would bring it back}]
 timed_out:
   description: Whether O(timeout) passed.
-  returned: when state is drained
+  returned: with O(name), when state is drained
   type: bool
   sample: false
+volumes_attached:
+  description: Volumes that were still attached when last looked at.
+  returned: with O(name), when state is drained
+  type: list
+  elements: str
+  sample: []
 seconds:
-  description: How long each part took.
-  returned: when state is drained
+  description:
+    - How long each part took. C(evict) ends with the last pod that was asked to leave, C(wait) with the last one
+      that was gone, C(volumes) with their detachment.
+  returned: with O(name), when state is drained
   type: dict
-  sample: {prepare: 0.06, cordon: 0.02, evict: 12.41}
+  sample: {prepare: 0.06, cordon: 0.02, evict: 2.41, wait: 10.0}
 api_calls:
   description: Number of requests sent, by verb.
   returned: always

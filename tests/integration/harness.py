@@ -209,6 +209,27 @@ def playing(playbook: str, inventory: Path, log: Path, **variables: Any) -> Iter
                 process.wait()
 
 
+def task(inventory: Path, host: str, module: str, /, check: bool = False, **options: Any) -> dict[str, Any]:
+    """Run one module of the collection as root on a host, as a task would; ``failed`` is always in its result."""
+    done = subprocess.run(
+        [
+            *(str(ANSIBLE_PLAYBOOK.with_name("ansible")), "-i", str(inventory), "--become", host),
+            *("-m", f"clustercare.kubeadm.{module}"),
+            *(["-a", json.dumps(options)] if options else []),
+            *(["--check"] if check else []),
+        ],
+        cwd=PROJECT,
+        env={**_environment(), "ANSIBLE_TIMEOUT": "60"},
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=900,
+    )
+    found = re.search(r"\| (\w+)!? => (\{.*\})", done.stdout, re.DOTALL)
+    assert found and found[1] != "UNREACHABLE", done.stdout + done.stderr
+    return {**json.loads(found[2]), "failed": found[1] == "FAILED"}
+
+
 def read_recap(output: str) -> dict[str, dict[str, int]]:
     recap = {}
     for line in output.partition("PLAY RECAP")[2].splitlines():

@@ -4,18 +4,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PROJECT, Lab, wait_for
+from harness import Lab, task, wait_for
 
 pytestmark = pytest.mark.long
 
@@ -33,47 +28,17 @@ class Hosts:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.inventory = lab.status()["inventory"]
-
-    def module(self, host: str, name: str, /, check: bool = False, **options: Any) -> dict[str, Any]:
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible"),
-                "-i",
-                str(self.inventory),
-                "-b",
-                host,
-                "-m",
-                f"clustercare.kubeadm.{name}",
-                *(["-a", json.dumps(options)] if options else []),
-                *(["--check"] if check else []),
-            ],
-            cwd=PROJECT,
-            env={
-                **os.environ,
-                "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_TIMEOUT": "60",
-            },
-            text=True,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=600,
-        )
-        found = re.search(r"\| (\w+)!? => (\{.*\})", done.stdout, re.DOTALL)
-        assert found and found[1] != "UNREACHABLE", done.stdout + done.stderr
-        result: dict[str, Any] = json.loads(found[2])
-        return {**result, "failed": found[1] == "FAILED"}
+        self.inventory = Path(lab.status()["inventory"])
 
     def good(self, host: str, name: str, /, check: bool = False, **options: Any) -> dict[str, Any]:
-        """Like module, but it must not fail."""
-        result = self.module(host, name, check, **options)
+        """Run a module that must not fail."""
+        result = task(self.inventory, host, name, check, **options)
         assert not result["failed"], result["msg"]
         return result
 
     def refused(self, host: str, name: str, /, **options: Any) -> str:
         """What a module says that must fail, and must not have changed anything."""
-        result = self.module(host, name, **options)
+        result = task(self.inventory, host, name, **options)
         assert result["failed"] and not result.get("changed"), result
         return str(result["msg"])
 

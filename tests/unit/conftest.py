@@ -19,9 +19,7 @@ MODULES = "ansible_collections.clustercare.kubeadm.plugins.modules"
 
 
 class RunModule(Protocol):
-    def __call__(
-        self, name: str, args: dict[str, Any], *, check: bool = ..., diff: bool = ...
-    ) -> dict[str, Any]: ...
+    def __call__(self, name: str, args: dict[str, Any], *, check: bool = ..., diff: bool = ...) -> dict[str, Any]: ...
 
 
 @pytest.fixture

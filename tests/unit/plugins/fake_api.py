@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._selector import parse_selector, selects
+
 Json = dict[str, Any]
 _numbers = itertools.count(1)
 
@@ -29,7 +31,10 @@ def node(name: str, ready: bool = True, **spec: Any) -> Json:
     return {
         "metadata": {"name": name, "resourceVersion": "1", "annotations": annotations, "labels": labels},
         "spec": spec,
-        "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "Unknown"}]},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True" if ready else "Unknown"}],
+            "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+        },
     }
 
 
@@ -93,6 +98,7 @@ class FakeApi:
         self.budgets: list[Json] = []
         self.daemonsets: list[Json] = []
         self.slices: list[Json] = []
+        self.others: dict[str, list[Json]] = {}
         self.objects: dict[str, Json] = {}
         self.counted: Counter[str] = Counter()
         self.asked: list[tuple[str, str]] = []
@@ -119,6 +125,11 @@ class FakeApi:
     def writes(self) -> int:
         """Requests that could have changed something."""
         return sum(count for method, count in self.counted.items() if method != "GET")
+
+    @property
+    def deletions(self) -> list[str]:
+        """The pods that were deleted past any budget, in order."""
+        return [path.split("/")[-1] for method, path in self.asked if method == "DELETE"]
 
     @property
     def evictions(self) -> list[str]:
@@ -212,6 +223,9 @@ class FakeApi:
             return self._patch(self.nodes[found[1]], body)
         if found:
             return 200, self.nodes[found[1]]
+        found = re.fullmatch(r"/api/v1/namespaces/([^/]+)/pods/([^/]+)", path)
+        if found and method == "DELETE":
+            return self._delete(found[1], found[2], body)
         if path in self.objects or (method == "POST" and body.get("kind") == "Lease"):
             return self._object(method, path, body)
         if path.startswith("/apis/coordination.k8s.io/") and not path.endswith("/leases"):
@@ -223,12 +237,17 @@ class FakeApi:
             "poddisruptionbudgets": self.budgets,
             "daemonsets": self.daemonsets,
             "endpointslices": self.slices,
+            **self.others,
         }.get(path.rsplit("/", 1)[1], [])
         items = [i for i in collection if not namespace or i["metadata"].get("namespace") == namespace[1]]
         selector = query.get("fieldSelector", [""])[0]
         if selector:
             on = selector.rsplit("=", 1)[1]
             items = [i for i in items if (i["spec"]["nodeName"] == on) != ("!=" in selector)]
+        labels = query.get("labelSelector", [""])[0]
+        if labels:
+            wanted = parse_selector(labels, "labelSelector")
+            items = [i for i in items if selects(wanted, i["metadata"].get("labels") or {})]
         return 200, {"metadata": {}, "items": items}
 
     def _object(self, method: str, path: str, body: Json) -> tuple[int, Json]:
@@ -250,14 +269,9 @@ class FakeApi:
         return 200, self.objects[path]
 
     def _evict(self, namespace: str, name: str, body: Json) -> tuple[int, Json]:
-        same = [
-            p for p in self.pods.values() if (p["metadata"]["namespace"], p["metadata"]["name"]) == (namespace, name)
-        ]
-        if not same:
-            return status(404, f'pods "{name}" not found', "NotFound")
-        victim, uid = same[0], body["deleteOptions"]["preconditions"]["uid"]
-        if victim["metadata"]["uid"] != uid:
-            return status(409, "Precondition failed: UID in precondition", "Conflict")
+        victim = self._find(namespace, name, body["deleteOptions"])
+        if isinstance(victim, tuple):
+            return victim
         for item in self.budgets:
             guarded = item["spec"]["selector"]["matchLabels"].items() <= victim["metadata"]["labels"].items()
             numbers = item["status"]
@@ -269,8 +283,25 @@ class FakeApi:
                 message = "Cannot evict pod as it would violate the pod's disruption budget."
                 cause = {"reason": "DisruptionBudget", "message": said}
                 return status(429, message, "TooManyRequests", [cause])
+        return self._let_go(victim)
+
+    def _delete(self, namespace: str, name: str, body: Json) -> tuple[int, Json]:
+        victim = self._find(namespace, name, body)
+        return victim if isinstance(victim, tuple) else self._let_go(victim)
+
+    def _find(self, namespace: str, name: str, options: Json) -> Json | tuple[int, Json]:
+        same = [
+            p for p in self.pods.values() if (p["metadata"]["namespace"], p["metadata"]["name"]) == (namespace, name)
+        ]
+        if not same:
+            return status(404, f'pods "{name}" not found', "NotFound")
+        if same[0]["metadata"]["uid"] != options["preconditions"]["uid"]:
+            return status(409, "Precondition failed: UID in precondition", "Conflict")
+        return same[0]
+
+    def _let_go(self, victim: Json) -> tuple[int, Json]:
         victim["metadata"]["deletionTimestamp"] = "2026-11-22T01:00:00Z"
-        self._gone_at[uid] = time.monotonic() + self.termination
+        self._gone_at[victim["metadata"]["uid"]] = time.monotonic() + self.termination
         for item in self.budgets:
             self._count(item)
         return 201, {"kind": "Status", "status": "Success"}

@@ -115,13 +115,13 @@ def test_a_budget_whose_numbers_are_old_has_no_room() -> None:
     assert old.allowed == 0 and "not yet computed" in str(old)
 
 
-def sort(here: list[Any], elsewhere: list[Any], emptied: tuple[str, ...] = ()) -> _replicas.Ready:
+def sort(here: list[Any], elsewhere: list[Any]) -> _replicas.Ready:
     """The Ready pods as a drain sees them that still has to ask those ``here``; the first is the oldest."""
     for number, found in enumerate([*here, *elsewhere]):
         found["metadata"]["creationTimestamp"] = f"2026-11-22T00:00:0{number}Z"
     pods = [read_pod(found) for found in [*here, *elsewhere]]
     waiting = {pod.uid for pod in pods[: len(here)]}
-    return _replicas.sort_ready(pods[0], pods, waiting, set(), set(emptied))
+    return _replicas.sort_ready(pods[0], pods, waiting, set(), set())
 
 
 @pytest.mark.parametrize(
@@ -143,14 +143,14 @@ def test_the_last_ready_replica_is_held(here: list[Any], elsewhere: list[Any], h
 
 
 def test_of_two_drains_one_keeps_the_oldest_replica_and_both_know_which() -> None:
-    a, b = pod("a"), pod("b", on="w2")
-    ours, theirs = sort([a], [b], ("w2",)), sort([b], [a], ("w1",))
-    assert ours.last and ours.last.name == "a" and theirs.last and theirs.last.name == "b"
-    a["metadata"]["creationTimestamp"] = "2026-11-21T00:00:00Z"
-    first, second = read_pod(a), read_pod(b)
-    one = _replicas.sort_ready(first, [first, second], {first.uid}, set(), {"w2"})
-    other = _replicas.sort_ready(second, [first, second], {second.uid}, set(), {"w1"})
-    assert not one.neighbour_keeps(first) and other.neighbour_keeps(second)
+    found = [pod("a"), pod("b", on="w2")]
+    for number, item in enumerate(found):
+        item["metadata"]["creationTimestamp"] = f"2026-11-22T00:00:0{number}Z"
+    old, young = map(read_pod, found)
+    ours = _replicas.sort_ready(old, [old, young], {old.uid}, set(), {"w2"})
+    theirs = _replicas.sort_ready(young, [old, young], {young.uid}, set(), {"w1"})
+    assert ours.last == old and theirs.last == young
+    assert not ours.neighbour_keeps(old) and theirs.neighbour_keeps(young)
 
 
 def endpoint_slice(service: str, *uids: str, ready: bool = True) -> dict[str, Any]:

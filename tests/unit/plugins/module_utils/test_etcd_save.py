@@ -169,8 +169,9 @@ def test_a_directory_that_others_may_write_to_is_refused(save: Any, tmp_path: Pa
     backups = tmp_path / "backups"
     backups.mkdir()
     backups.chmod(0o777)
-    with pytest.raises(CareError, match="chmod 0700"):
-        save(replies(GOOD_STREAM))
+    for check_mode in (True, False):
+        with pytest.raises(CareError, match="chmod 0700"):
+            save(replies(GOOD_STREAM), check_mode=check_mode)
     assert left(tmp_path) == []
 
 

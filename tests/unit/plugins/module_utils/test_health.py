@@ -227,3 +227,19 @@ def test_since_as_people_write_it(written: str) -> None:
 def test_since_without_a_meaning_is_refused(written: str) -> None:
     with pytest.raises(CareError, match="option since"):
         _health.read_since(written)
+
+
+def test_after_a_reboot_only_what_the_new_boot_says_counts() -> None:
+    wanted = Wanted("w1", since=1763780400.5, boot_id="new")  # 2025-11-22T03:00:00.5Z
+    found, pod = node(), daemon_pod()
+    found["status"]["nodeInfo"]["bootID"] = "old"
+    pod["status"]["containerStatuses"] = [
+        {"name": "cni", "state": {"running": {"startedAt": "2025-11-22T02:59:00Z"}}},
+    ]
+    heartbeat = Lease(renewed=1763780500.0, moved=1.0)
+    said = _health.missing("node", Seen(nodes=[found], pods=[pod], heartbeat=heartbeat), wanted)
+    assert len(said) == 2 and "boot old" in said[0] and "has not started since the boot" in said[1]
+    found["status"]["nodeInfo"]["bootID"] = "new"
+    # The API writes whole seconds.
+    pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = "2025-11-22T03:00:00Z"
+    assert _health.missing("node", Seen(nodes=[found], pods=[pod], heartbeat=heartbeat), wanted) == []

@@ -279,6 +279,19 @@ def test_an_unknown_version_is_refused_with_what_there_is(source: str, wanted: s
     assert manager.did == [] and read(source) == OLD
 
 
+def test_a_host_that_is_there_asks_nobody(source: str) -> None:
+    class Deaf(Remembering):
+        def look_aside(self, sources: Any, names: Any) -> Any:
+            raise AssertionError("the repository was asked")
+
+    manager = Deaf(source)
+    manager.installed.update(dict.fromkeys(("kubeadm", "kubelet", "kubectl"), "1.35.4-1.1"))
+    answer = _packages.answer(on(manager, "1.35.4"))
+    assert (answer["candidate"], answer["available"], answer["error"]) == ("1.35.4-1.1", ["1.35.4-1.1"], None)
+    with pytest.raises(AssertionError, match="was asked"):
+        _packages.answer(on(manager, "1.35"))
+
+
 def test_a_downgrade_is_refused(source: str) -> None:
     manager = Remembering(source)
     manager.installed["kubeadm"] = "1.35.10-1.1"

@@ -329,6 +329,7 @@ def test_a_bad_snapshot_is_refused_first(restore: Run, tmp_path: Path) -> None:
             "option initial_cluster_token",
             id="no token",
         ),
+        pytest.param(True, {"data_dir": "etcd"}, "option data_dir", id="relative directory"),
         pytest.param(True, {"bump_revision": -1}, "makes no sense", id="revision lowered"),
         pytest.param(True, {"name": "none.db"}, "There is no snapshot", id="no snapshot"),
     ],

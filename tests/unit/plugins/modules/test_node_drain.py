@@ -5,55 +5,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import basic
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
-    _cordon,
-    _drain_pods,
-    _drain_replicas,
-    _drain_run,
-)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_run
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
     FakeApi,
     budget,
-    daemonset,
-    node,
     pod,
     status,
 )
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeApi]:
-    hurry = {_drain_pods: ("_LOOK_EVERY", "_LATE_ARRIVALS"), _drain_replicas: ("_LOOK_EVERY", "_PROXY_LAG")}
-    for where, names in hurry.items():
-        for name in names:
-            monkeypatch.setattr(where, name, 0.05)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    fake = FakeApi(node("w1"), node("w2"), daemonset("kube-proxy"))
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
-def drain(api: FakeApi, run_module: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    # In this process Ansible would show a warning once instead of putting it into the result.
-    warned: list[str] = []
-    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, warning: warned.append(warning))
-
-    def run(check: bool = False, **options: Any) -> dict[str, Any]:
-        connection = {"host": api.url, "api_key": "not-a-secret"}
-        result: dict[str, Any] = run_module(
-            "node_drain", {"name": "w1", "timeout": 10, **connection, **options}, check=check, diff=True
-        )
-        return {**result, "warnings": warned}
-
-    return run
 
 
 def actions(result: dict[str, Any]) -> dict[str, str]:
@@ -174,7 +136,9 @@ def test_a_refusal_touches_nothing_and_names_pod_and_option(
 ) -> None:
     api.add(found)
     result = drain(**wishes)
+    foretold = drain(check=True, **wishes)
     assert result["failed"] and not result["changed"] and api.writes == 0
+    assert foretold["failed"] and not foretold["changed"] and foretold["msg"] == result["msg"]
     assert found["metadata"]["name"] in result["msg"] and said in result["msg"]
 
 
@@ -272,6 +236,14 @@ def test_trouble_of_the_server_is_outlived(api: FakeApi, drain: Any, trouble: An
     result = drain()
     assert not result.get("failed"), result
     assert actions(result) == {"a": "evicted", "b": "evicted"} and cordoned(api)
+
+
+def test_a_server_that_does_not_come_back_in_time_is_told_with_what_is_left(api: FakeApi, drain: Any) -> None:
+    api.add(pod("a"))
+    api.inject("GET", "fieldSelector", lambda: "drop", times=999, after=2)
+    result = drain(timeout=1)
+    assert result["failed"] and result["changed"] and result["timed_out"]
+    assert "no good answer within 1 s (option timeout)" in result["msg"] and "left on w1: shop/a" in result["msg"]
 
 
 def test_an_eviction_whose_answer_was_lost_is_still_ours(api: FakeApi, drain: Any) -> None:

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""Something outside of Kubernetes that has to become true: a command that ends with 0, or a URL that answers 2xx."""
+
+from __future__ import annotations
+
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Optional
+from urllib.parse import urlsplit
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+
+_LONGEST_ANSWER = 30.0
+
+
+def ask_command(argv: Sequence[str], timeout: float, runner: Runner = run) -> Optional[str]:
+    """None when it ends with 0, else how it ended.
+
+    :raises CareError: the program is not there.
+    """
+    try:
+        done = runner(list(argv), timeout=timeout)
+    except TimedOut:
+        return f"{argv[0]} did not end within {timeout:g} s"
+    return None if done.rc == 0 else f"{argv[0]} ended with {done.rc}: {done.last_words}"
+
+
+def ask_url(url: str, ca_path: Optional[str], timeout: float) -> Optional[str]:
+    """None when it answers 2xx, else what it answers.
+
+    :raises CareError: the address is not one that can be trusted.
+    """
+    context = ssl.create_default_context(cafile=ca_path or None)
+    request = urllib.request.Request(url, headers={"User-Agent": "clustercare.kubeadm"})
+    # No redirect from what is verified to what is not.
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirect())
+    try:
+        with opener.open(request, timeout=min(timeout, _LONGEST_ANSWER)) as answer:
+            return None if 200 <= answer.status < 300 else f"it answers {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"it answers {error.code} {error.reason}"
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise CareError(
+                f"The server of {url} cannot be trusted: {error.reason.verify_message}. "
+                "Name the file of its certificate authority (option ca_path)."
+            ) from error
+        return f"it does not answer: {error.reason}"
+    except OSError as error:
+        return f"it does not answer: {error}"
+
+
+def refuse_unverified(url: str) -> None:
+    """Only what is verified may say that all is well; this very machine may do without."""
+    address = urlsplit(url)
+    if address.scheme != "https" and address.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise CareError(f"The hook's address {url} has no TLS; use an https:// address (option url).")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        return None

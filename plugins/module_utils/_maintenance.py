@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""How far a node's maintenance has come, kept on its own disk; and whether the host needs a reboot."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import shutil
+import time
+from typing import Any, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+
+_RECORD = "maintenance.json"
+STEPS = ("begun", "drained", "worked", "returned", "finished")
+
+
+# --- the record -------------------------------------------------------------------------------------------------
+
+
+def load(directory: str = _record.DIRECTORY) -> Optional[dict[str, Any]]:
+    """The record of the newest maintenance, or None."""
+    path = os.path.join(directory, _RECORD)
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CareError(f"The record {path} cannot be read ({error}); look at it, then move it away.") from error
+    if not isinstance(record, dict) or not isinstance(record.get("steps"), dict):
+        raise CareError(f"The record {path} is not what this collection writes; move it away.")
+    return record
+
+
+def save(record: dict[str, Any], directory: str = _record.DIRECTORY) -> None:
+    """Write the record to the disk."""
+    _record.private_directory(directory=directory)
+    content = json.dumps(record, indent=1, sort_keys=True) + "\n"
+    _record.write_private(os.path.join(directory, _RECORD), content.encode())
+
+
+def noted(
+    record: Optional[dict[str, Any]], maintenance: str, step: str, run: str, wish: Optional[dict[str, Any]], now: str
+) -> dict[str, Any]:
+    """The record with a step noted; that of another maintenance is history and dropped.
+
+    :raises CareError: the step belongs to a maintenance that was never begun here.
+    """
+    same = record is not None and record.get("maintenance") == maintenance
+    if not same and step != "begun":
+        raise CareError(
+            f"Maintenance {maintenance} was never begun on this host, so its step '{step}' is not noted; "
+            "has another run been here meanwhile?"
+        )
+    if same and record is not None and step in record["steps"]:
+        return record
+    kept: dict[str, Any] = {"maintenance": maintenance, "wish": wish or {}, "steps": {}}
+    if same and record is not None:
+        kept = record
+    return {**kept, "run": run, "steps": {**kept["steps"], step: now}}
+
+
+# --- the boot ---------------------------------------------------------------------------------------------------
+
+
+def boot_id(proc: str = "/proc") -> str:
+    """Changes with every boot."""
+    with open(os.path.join(proc, "sys", "kernel", "random", "boot_id"), encoding="ascii") as file:
+        return file.read().strip()
+
+
+def booted(proc: str = "/proc") -> float:
+    """When this boot began, by today's clock."""
+    with open(os.path.join(proc, "uptime"), encoding="ascii") as file:
+        return round(time.time() - float(file.read().split()[0]), 2)
+
+
+def reboot_done(record: Optional[dict[str, Any]], boot: str) -> bool:
+    """Whether the reboot that this maintenance asked for has happened: the host is in another boot now."""
+    asked = (record or {}).get("reboot")
+    return asked is not None and asked["boot_id"] != boot
+
+
+def reboot_reasons(runner: Runner = run, root: str = "/") -> list[str]:
+    """Why the host needs a reboot, in words; empty when it does not."""
+    reasons = []
+    sentinel = os.path.join(root, "var/run/reboot-required")
+    if os.path.exists(sentinel):
+        packages = ", ".join(sorted(set(_lines(sentinel + ".pkgs"))))
+        reasons.append("/var/run/reboot-required is there" + (f" ({packages})" if packages else ""))
+    # It ends with 1 when a reboot is needed, and with others when it cannot tell.
+    if shutil.which("needs-restarting") and runner(["needs-restarting", "-r"], timeout=120).rc == 1:
+        reasons.append("needs-restarting says so")
+    installed = [path.rsplit("vmlinuz-", 1)[1] for path in glob.glob(os.path.join(root, "boot/vmlinuz-*"))]
+    newer = newer_kernel(os.uname().release, installed)
+    if newer:
+        reasons.append(f"kernel {newer} is installed, {os.uname().release} runs")
+    return reasons
+
+
+def newer_kernel(running: str, installed: list[str]) -> Optional[str]:
+    """The newest installed kernel of the running one's kind, when it is newer.
+
+    A running kernel that is not among them comes from elsewhere (a container's host), and says nothing.
+    """
+    if running not in installed:
+        return None
+    newest = max((name for name in installed if _kind(name) == _kind(running)), key=_order)
+    return newest if _order(newest) > _order(running) else None
+
+
+def _kind(kernel: str) -> str:
+    """``6.1.0-18-cloud-amd64`` and ``6.1.0-21-cloud-amd64`` are of one kind, ``6.1.0-21-amd64`` is not."""
+    return re.sub(r"[\d.]+", "", kernel)
+
+
+def _order(kernel: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", kernel)]
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return [line.strip() for line in file if line.strip()]
+    except OSError:
+        return []

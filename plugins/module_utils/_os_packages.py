@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""Upgrading the packages of the operating system, those of Kubernetes held back."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Protocol
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done, Runner, run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_apt import KUBERNETES_PACKAGES, Apt
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_choice import manager_of_host
+
+# A changed configuration file stays as it is: nobody is there to answer. The node is drained, so services may restart.
+_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "a", "APT_LISTCHANGES_FRONTEND": "none"}
+_KEEP = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
+
+
+class Manager(Protocol):
+    """A package manager that can upgrade everything."""
+
+    def refresh(self) -> None: ...
+
+    def upgradable(self) -> list[str]: ...
+
+    def upgrade(self) -> None: ...
+
+
+def parse_apt(said: str) -> list[str]:
+    """Packages that a simulated ``apt-get dist-upgrade`` would install, upgrade or remove."""
+    return sorted(set(re.findall(r"^(?:Inst|Remv) (\S+)", said, re.MULTILINE)))
+
+
+def parse_dnf(said: str) -> list[str]:
+    """Packages in ``dnf check-update``; what they make obsolete is listed after them and not counted."""
+    rows = said.partition("Obsoleting Packages")[0].splitlines()
+    return sorted({row.split()[0].rpartition(".")[0] for row in rows if re.match(r"^\S+\.\S+\s+\S+\s+\S+\s*$", row)})
+
+
+class AptUpgrade:
+    """By apt-get; a Kubernetes package that is not on hold is held as long as this runs."""
+
+    def __init__(self, timeout: float, runner: Runner = run) -> None:
+        self._runner = runner
+        self._end = time.monotonic() + timeout
+        self._kubernetes = Apt(runner)
+
+    def refresh(self) -> None:
+        self._run(["apt-get", "-q", "update"], "Reading the package lists")
+
+    def upgradable(self) -> list[str]:
+        done = self._run(["apt-get", "-q", "-s", "dist-upgrade"], "Looking for upgrades")
+        loose = self._loose()
+        return [name for name in parse_apt(done.out) if name not in loose]
+
+    def upgrade(self) -> None:
+        if self._kubernetes.overview()["interrupted"]:
+            self._kubernetes.mend()
+        loose = self._loose()
+        self._mark("hold", loose)
+        try:
+            self._run(["apt-get", "-qy", *_KEEP, "dist-upgrade"], "Upgrading the packages")
+        finally:
+            self._mark("unhold", loose)
+
+    def _loose(self) -> list[str]:
+        """The installed Kubernetes packages that nobody holds."""
+        found = self._kubernetes.overview()
+        return [name for name in found["installed"] if name not in found["held"]]
+
+    def _mark(self, how: str, names: list[str]) -> None:
+        if names:
+            _good(self._runner(["apt-mark", how, *names], timeout=60), f"Changing the hold of {', '.join(names)}", (0,))
+
+    def _run(self, argv: list[str], what: str) -> Done:
+        lock = ["-o", "DPkg::Lock::Timeout=120"]
+        left = max(1.0, self._end - time.monotonic())
+        done = self._runner([argv[0], *lock, *argv[1:]], timeout=left, env=_ENVIRONMENT)
+        return _good(done, what, (0,))
+
+
+class DnfUpgrade:
+    """By dnf, which can leave packages out."""
+
+    def __init__(self, timeout: float, runner: Runner = run) -> None:
+        self._runner = runner
+        self._end = time.monotonic() + timeout
+        self._left_out = ["--exclude=" + ",".join(KUBERNETES_PACKAGES)]
+
+    def refresh(self) -> None:
+        self._run(["dnf", "-q", "makecache"], "Reading the package lists", (0,))
+
+    def upgradable(self) -> list[str]:
+        # It ends with 100 when there are some.
+        done = self._run(["dnf", "-q", "check-update", *self._left_out], "Looking for upgrades", (0, 100))
+        return parse_dnf(done.out)
+
+    def upgrade(self) -> None:
+        self._run(["dnf", "-qy", "upgrade", *self._left_out], "Upgrading the packages", (0,))
+
+    def _run(self, argv: list[str], what: str, good: tuple[int, ...]) -> Done:
+        left = max(1.0, self._end - time.monotonic())
+        return _good(self._runner(argv, timeout=left, env=_ENVIRONMENT), what, good)
+
+
+def manager(timeout: float, runner: Runner = run) -> Manager:
+    """The host's own.
+
+    :raises CareError: it has none that is known here.
+    """
+    found = manager_of_host(runner)
+    if found is None:
+        raise CareError("This host has neither apt nor dnf; upgrade its packages by a tasks file of your own.")
+    return AptUpgrade(timeout, runner) if found.name == "apt" else DnfUpgrade(timeout, runner)
+
+
+def _good(done: Done, what: str, good: tuple[int, ...]) -> Done:
+    if done.rc not in good:
+        raise CareError(f"{what} failed ({' '.join(done.argv[:1])} ended with {done.rc}): {done.last_words}")
+    return done

@@ -1,0 +1,82 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's half: waiting for a host that goes away and comes back."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+
+from ansible_collections.clustercare.kubeadm.plugins.action import node_reboot as action
+
+BEFORE = "2f6f8a0e-6a40-4c8e-8d5b-3a1d6f0d4c11"
+AFTER = "9a1f6c3d-1c2b-4f8a-8e55-6f0a7b9c2d31"
+
+
+def play(answers: list[Any], told: dict[str, Any], timeout: float = 5, check_mode: bool = False) -> dict[str, Any]:
+    """Run the action against a host that gives these answers, the last one for ever."""
+    module = object.__new__(action.ActionModule)
+    module._task = SimpleNamespace(check_mode=check_mode, args={"timeout": timeout}, async_val=False)
+    resets: list[int] = []
+
+    def reset() -> None:
+        resets.append(1)
+        raise AnsibleConnectionFailure("nothing to reset")
+
+    def execute(_command: str) -> dict[str, Any]:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return {"rc": 0 if answer else 1, "stdout": f"{answer}\n", "stderr": "sudo: it is not there"}
+
+    module._connection = SimpleNamespace(reset=reset)
+    module._low_level_execute_command = execute
+    module._execute_module = lambda task_vars: told
+    result = module.run(task_vars={})
+    assert bool(resets) == ("seconds" in result), "a kept connection is not waited for"
+    return result
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(action.ActionBase, "run", lambda self, tmp, task_vars: {})
+    monkeypatch.setattr(
+        action, "wait_until", lambda look, deadline, awaited, interval, w=action.wait_until: w(look, deadline, awaited)
+    )
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+
+
+def asked() -> dict[str, Any]:
+    return {"changed": True, "done_before": False, "boot_id": {"before": BEFORE, "after": None}}
+
+
+def test_it_waits_for_another_boot() -> None:
+    away = AnsibleConnectionFailure("Connection refused")
+    result = play([BEFORE, away, away, "", "not a boot id", AFTER], asked())
+    assert not result.get("failed") and result["changed"] and result["boot_id"] == {"before": BEFORE, "after": AFTER}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (BEFORE, "it still runs the boot from before"),
+        (AnsibleConnectionFailure("ssh: it is away"), "no answer (ssh: it is away)"),
+        ("", "an answer without a boot id (sudo: it is not there)"),
+    ],
+)
+def test_a_host_that_does_not_come_back_is_told_with_what_was_seen_last(answer: Any, said: str) -> None:
+    result = play([answer], asked(), timeout=0.05)
+    assert result["failed"] and result["changed"] and said in result["msg"] and "option timeout" in result["msg"]
+
+
+def test_a_reboot_that_was_made_is_not_waited_for() -> None:
+    told = {"changed": False, "done_before": True, "boot_id": {"before": BEFORE, "after": AFTER}}
+    assert play([AssertionError("asked")], told) == told
+
+
+def test_a_failed_start_and_check_mode_wait_for_nothing() -> None:
+    assert play([AssertionError("asked")], {"failed": True, "msg": "no"})["failed"]
+    assert play([AssertionError("asked")], asked(), check_mode=True)["boot_id"]["after"] is None
