@@ -14,6 +14,7 @@ import pytest
 from harness import Lab, Played, play, wait_for
 
 from lab.images import NGINX
+from lab.state import require
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 # An etcd of its own, in which the cluster's CA certificate is another one.
@@ -81,6 +82,12 @@ class Cluster:
 
     def units(self, master: str) -> str:
         return self.lab.ssh(master, "ls /etc/systemd/system | grep clustercare", check=False).strip()
+
+    def phase(self, master: str) -> str:
+        """How far the restore is on a master, read from its disk: also while nothing reaches it."""
+        disk = require(self.lab.name).root(master)
+        state = json.loads((disk / "var/lib/clustercare/restore/state.json").read_text())
+        return str(state["phase"])
 
     def hashes(self) -> list[tuple[int, int]]:
         """Each member's revision and hash of all its data, asked member by member."""

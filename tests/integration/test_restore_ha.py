@@ -82,7 +82,7 @@ def test_a_master_that_is_cut_off_never_returns_with_other_data(cluster: Cluster
             # Those that could be asked have gone back together, and serve.
             assert cluster.deployments() == []
             assert "Nothing was restored" in " ".join(log.read_text().split())
-            wait_for("cp3 has gone back by itself", lambda: cluster.gone_back("cp3"), 400)
+            wait_for("cp3 has gone back by itself", lambda: cluster.phase("cp3") == "rolled_back", 400)
         finally:
             cluster.lab.run("mend-network", "cp3")
     wait_for("all nodes are Ready", lambda: cluster.lab.not_ready() == [], 240)
