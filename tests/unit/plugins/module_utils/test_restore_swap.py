@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_swap
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import (
     Places,
@@ -50,7 +49,7 @@ def cut_before(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         left[0] -= 1
         real(source, target)
 
-    monkeypatch.setattr(_restore_swap.os, "rename", rename)
+    monkeypatch.setattr(os, "rename", rename)
 
 
 def test_the_new_data_comes_into_place_and_the_old_one_is_kept(tmp_path: Path) -> None:
