@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,18 @@ import pytest
 from harness import Lab, Played, play, wait_for
 
 from lab.images import NGINX
+from lab.state import require
 
+STEPS = (
+    "Let each master help itself, should nobody else do",
+    "Stop the API servers, controller managers and schedulers",
+    "Stop etcd",
+    "Put the restored data in its place",
+    "Start etcd, until all members agree",
+    "Mark that all members agree",
+    "Start the API servers, until a write works through each",
+    "Start the controller managers and schedulers",
+)
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 # An etcd of its own, in which the cluster's CA certificate is another one.
 FOREIGN = """
@@ -81,6 +94,12 @@ class Cluster:
 
     def units(self, master: str) -> str:
         return self.lab.ssh(master, "ls /etc/systemd/system | grep clustercare", check=False).strip()
+
+    def phase(self, master: str) -> str:
+        """How far the restore is on a master, read from its disk: also while nothing reaches it."""
+        disk = require(self.lab.name).root(master)
+        state = json.loads((disk / "var/lib/clustercare/restore/state.json").read_text())
+        return str(state["phase"])
 
     def hashes(self) -> list[tuple[int, int]]:
         """Each member's revision and hash of all its data, asked member by member."""
@@ -174,3 +193,76 @@ def test_a_rollback_brings_the_time_before_the_restore_back(cluster: Cluster) ->
     assert "later" in cluster.lab.kubectl("get", "configmaps")
     assert cluster.deployments() == []
     assert cluster.units("cp1") == ""
+
+
+# --- three masters
+
+
+def is_restored(cluster: Cluster) -> None:
+    """The Deployment is back, and all members hold the same data."""
+    wait_for("nginx answers again", cluster.serves)
+    assert "web" in cluster.deployments()
+    assert cluster.lab.not_ready() == []
+    hashes = cluster.hashes()
+    assert len(hashes) == 3
+    assert len(set(hashes)) == 1
+    assert [cluster.units(master) for master in cluster.masters] == ["", "", ""]
+
+
+def began(step: str, log: Path) -> bool:
+    return f": {step}]" in log.read_text(errors="replace").replace("\n", " ")
+
+
+@pytest.fixture(scope="module")
+def three(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    lab.up(masters=3, workers=1)
+    return with_accident(lab, tmp_path_factory.mktemp("backup"))
+
+
+@pytest.mark.long
+def test_all_members_come_back_with_the_same_data(three: Cluster) -> None:
+    played = three.restore()
+    assert played.rc == 0, played.output
+    is_restored(three)
+    again = three.restore()
+    assert (again.rc, again.changed) == (0, 0), again.output
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("step", STEPS)
+def test_a_killed_run_is_finished_by_the_same_command(three: Cluster, step: str, tmp_path: Path) -> None:
+    three.accident()
+    log = tmp_path / "log"
+    variables = three.variables()
+    with playing("restore-etcd.yml", three.inventory, log, **variables) as process:
+        wait_for(f"'{step}' begins", lambda: began(step, log) or process.poll() is not None, 300)
+        assert process.poll() is None, log.read_text()
+        os.killpg(process.pid, signal.SIGKILL)
+    played = three.restore(**variables)
+    assert played.rc == 0, played.output
+    is_restored(three)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("step", [STEPS[2], STEPS[3], STEPS[4]])
+def test_a_master_that_is_cut_off_never_returns_with_other_data(three: Cluster, step: str, tmp_path: Path) -> None:
+    three.accident()
+    log = tmp_path / "log"
+    variables = three.variables(etcd_restore_dead_man_after=240)
+    with playing("restore-etcd.yml", three.inventory, log, **variables) as process:
+        wait_for(f"'{step}' begins", lambda: began(step, log) or process.poll() is not None, 300)
+        three.lab.run("cut-network", "cp3")
+        try:
+            assert process.wait(400) != 0, log.read_text()
+            # Those that could be asked have gone back together, and serve.
+            assert three.deployments() == []
+            assert "Nothing was restored" in " ".join(log.read_text().split())
+            wait_for("cp3 has gone back by itself", lambda: three.phase("cp3") == "rolled_back", 400)
+        finally:
+            three.lab.run("mend-network", "cp3")
+    wait_for("all nodes are Ready", lambda: three.lab.not_ready() == [], 240)
+    wait_for("all members agree", lambda: len(three.hashes()) == 3 and len(set(three.hashes())) == 1, 120)
+    assert three.deployments() == []
+    played = three.restore(**variables)
+    assert played.rc == 0, played.output
+    is_restored(three)

@@ -49,7 +49,7 @@ def cut_before(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         left[0] -= 1
         real(source, target)
 
-    monkeypatch.setattr("os.rename", rename)
+    monkeypatch.setattr(os, "rename", rename)
 
 
 def test_the_new_data_comes_into_place_and_the_old_one_is_kept(tmp_path: Path) -> None:
