@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, Played, play, wait_for
+from harness import Lab, Played, play, playing, wait_for
 
 from lab.images import NGINX
 from lab.state import require
