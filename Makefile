@@ -24,7 +24,7 @@ venv: .venv/ready ## the tools of requirements-dev.txt in .venv; made again when
 check: venv ## lint, types and unit tests: under 2 minutes, no root, no lab
 	ruff check
 	yamllint --strict .
-	mypy -p ansible_collections.clustercare.kubeadm.plugins -p lab -p tests
+	mypy -p ansible_collections.clustercare.kubeadm.plugins -p lab -p tests -p benchmarks
 	ansible-lint
 	antsibull-changelog lint
 	pytest -q -n 4 tests/unit
