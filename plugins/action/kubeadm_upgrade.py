@@ -19,7 +19,7 @@ display = Display()
 
 
 class ActionModule(ActionBase):
-    """Runs the module of the task's own name: links give this plugin to the others, see beside it."""
+    """Runs the module of the task's own name; links beside this file give it to the other modules."""
 
     _supports_check_mode = True
     _supports_async = False
@@ -30,6 +30,7 @@ class ActionModule(ActionBase):
         answer, lost = self._attempt(task_vars)
         if lost and not patience:
             raise lost
+        reconnected = bool(lost)
         began = time.monotonic()
         while lost and time.monotonic() - began < patience:
             display.warning(f"{self._task.get_name()}: the connection was lost and is made again. {lost}")
@@ -43,7 +44,16 @@ class ActionModule(ActionBase):
                 "can be reached again, the same command takes its result.",
             }
         result.update(answer)
+        if reconnected:
+            result["reconnected"] = True
+            result["changed"] = bool(result.get("changed")) or self._done_meanwhile(answer)
         return result
+
+    def _done_meanwhile(self, answer: dict[str, Any]) -> bool:
+        """Whether the module that was cut off went on and did the step, so that the second one found nothing to do."""
+        steps = (answer.get("record") or {}).get("steps") or {}
+        step = steps.get("kubelet" if self._task.args.get("step") == "kubelet" else "kubeadm") or {}
+        return bool(step) and step.get("run") == self._task.args.get("run_id")
 
     def _attempt(
         self, task_vars: Optional[dict[str, Any]]

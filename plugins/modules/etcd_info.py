@@ -314,6 +314,10 @@ etcd:
       description: Whether there are no problems.
       type: bool
       sample: true
+reconnected:
+  description: The connection was lost in the middle of the task and made again (O(reconnect_timeout)).
+  returned: when that happened
+  type: bool
 elapsed:
   description: Seconds the module took.
   returned: always

@@ -151,6 +151,10 @@ mended:
   description: Whether an interrupted dpkg was brought to its end first.
   returned: O(state=staged) or O(state=present)
   type: bool
+reconnected:
+  description: The connection was lost in the middle of the task and made again (O(reconnect_timeout)).
+  returned: when that happened
+  type: bool
 commands:
   description: The programs that were run, in order.
   returned: always

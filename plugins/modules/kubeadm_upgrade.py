@@ -139,6 +139,10 @@ taken_over:
   description: The run that started the kubeadm whose result was taken.
   returned: when an earlier kubeadm was found
   type: str
+reconnected:
+  description: The connection was lost in the middle of the step and made again (O(reconnect_timeout)).
+  returned: when that happened
+  type: bool
 rc:
   description: The exit status of kubeadm; V(null) when it ended without one.
   returned: when kubeadm was run
