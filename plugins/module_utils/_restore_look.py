@@ -16,7 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client i
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import database
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import settings
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import judge, observe, unseen
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import Records
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import ca_sha256
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import container_of, image_version
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
@@ -55,8 +55,12 @@ def nodes_by_api(server: ApiServer) -> Optional[list[str]]:
 def nodes_by_data(data_dir: str) -> Optional[list[str]]:
     """The names of all Nodes in the data of an etcd that does not run, or None when it cannot be read."""
     try:
+        records = Records()
         with BoltFile(database(data_dir)) as file:
-            return list(inspect(file)["nodes"])
+            bucket = file.bucket(b"key")
+            for revision, value in bucket.items() if bucket else ():
+                records.take(revision, value)
+        return list(records.found()["nodes"])
     except (OSError, BrokenFile, CareError, ValueError):
         return None
 

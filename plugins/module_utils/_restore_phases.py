@@ -116,6 +116,23 @@ class Restore:
     def shown(self, **more: Any) -> dict[str, Any]:
         return {"changed": True, "state": self.state, **more}
 
+    def done_before(self, phase: str) -> Optional[dict[str, Any]]:
+        """The answer of a step that has nothing left to do, or None.
+
+        It needs no lock. A dead run's module may hold it, waiting for the others, whom this run has yet to start.
+        """
+        state = self.state
+        if state is None or state["run"] != self.run or state["phase"] in (ROLLED_BACK, ROLLING_BACK):
+            return None
+        if phase == "stage":
+            return {"state": state}
+        if phase == "arm":
+            due = Undo(self.run, self.host.runner, self.host.directory).due()
+            far = due is not None and epoch(due) - time.time() > self.options.dead_man_after / 2
+            armed = reached(state, "agreed") or (far and reached(state, "armed"))
+            return {"state": state, "due": due} if armed else None
+        return {"state": state} if phase in ENDS and reached(state, ENDS[phase]) else None
+
     def time_left(self) -> None:
         """:raises CareError: the dead man's timer would come in the middle of a step."""
         due = Undo(self.run, self.host.runner, self.host.directory).due()
@@ -395,6 +412,18 @@ class Restore:
             return {"state": state}
         self.save(ROLLED_BACK, by="a run")
         return self.shown(kept=self.kept())
+
+
+# What a host has come to when a step has nothing left to do.
+ENDS = {
+    "stop_api": "stopped",
+    "stop_etcd": "stopped",
+    "swap": "swapped",
+    "start_etcd": "started",
+    "mark": "agreed",
+    "start_api": "finished",
+    "finish": "finished",
+}
 
 
 def _holder(controller: dict[str, Any]) -> dict[str, Any]:

@@ -296,6 +296,9 @@ def step(module: AnsibleModule) -> dict[str, Any]:
         kubeconfig=params["kubeconfig"],
         etcd=access,
     )
+    before = Restore(host, options).done_before(params["phase"])
+    if before:
+        return before
     with _record.locked(Deadline(params["timeout"], "timeout"), directory=host.directory):
         return PHASES[params["phase"]](Restore(host, options))
 

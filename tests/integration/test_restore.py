@@ -63,15 +63,12 @@ class Cluster:
         return [name for name in self.lab.nodes() if name.startswith("cp")]
 
     def restore(self, *more: str, **variables: Any) -> Played:
-        asked = {"etcd_restore_snapshot": str(self.snapshot), "etcd_restore_confirm": "kubernetes", **variables}
-        backups = str(self.snapshot.parent / "after")
-        return play("restore-etcd.yml", self.inventory, *more, etcd_restore_backup_dir=backups, **asked)
+        return play("restore-etcd.yml", self.inventory, *more, **self.variables(**variables))
 
     def variables(self, **more: Any) -> dict[str, Any]:
         return {
             "etcd_restore_snapshot": str(self.snapshot),
             "etcd_restore_confirm": "kubernetes",
-            "etcd_restore_again": True,
             "etcd_restore_backup_dir": str(self.snapshot.parent / "after"),
             **more,
         }
@@ -233,7 +230,7 @@ def test_all_members_come_back_with_the_same_data(three: Cluster) -> None:
 def test_a_killed_run_is_finished_by_the_same_command(three: Cluster, step: str, tmp_path: Path) -> None:
     three.accident()
     log = tmp_path / "log"
-    variables = three.variables()
+    variables = three.variables(etcd_restore_again=True)
     with playing("restore-etcd.yml", three.inventory, log, **variables) as process:
         wait_for(f"'{step}' begins", lambda: began(step, log) or process.poll() is not None, 300)
         assert process.poll() is None, log.read_text()
@@ -248,7 +245,7 @@ def test_a_killed_run_is_finished_by_the_same_command(three: Cluster, step: str,
 def test_a_master_that_is_cut_off_never_returns_with_other_data(three: Cluster, step: str, tmp_path: Path) -> None:
     three.accident()
     log = tmp_path / "log"
-    variables = three.variables(etcd_restore_dead_man_after=240)
+    variables = three.variables(etcd_restore_again=True, etcd_restore_dead_man_after=180)
     with playing("restore-etcd.yml", three.inventory, log, **variables) as process:
         wait_for(f"'{step}' begins", lambda: began(step, log) or process.poll() is not None, 300)
         three.lab.run("cut-network", "cp3")

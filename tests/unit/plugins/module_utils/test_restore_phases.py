@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_state
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import ENDS, Options, Restore
+from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
+
+
+def restore(root: Path, phase: str | None, run: str = "r1") -> Restore:
+    fake = FakeHost(root)
+    if phase:
+        _restore_state.save({"run": run}, phase, str(fake.state))
+    plan = {"run": "r1", "seen": {}, "snapshot": {"sha256": "a"}}
+    options = Options(plan, {}, False, "/nowhere", 900, False, 10, "/nowhere", Access("", None, None, None))
+    return Restore(fake.host, options)
+
+
+@pytest.mark.parametrize("step", sorted(ENDS))
+@pytest.mark.parametrize("phase", _restore_state.PHASES)
+def test_a_step_is_done_once(tmp_path: Path, step: str, phase: str) -> None:
+    done = _restore_state.rank(phase) >= _restore_state.rank(ENDS[step])
+    assert bool(restore(tmp_path, phase).done_before(step)) is done
+
+
+@pytest.mark.parametrize("phase", ["rolled_back", "rolling_back"])
+def test_no_step_goes_on_where_the_old_data_is_back(tmp_path: Path, phase: str) -> None:
+    step = restore(tmp_path, phase)
+    assert step.done_before("stage") is None
+    for go_on in (step.arm, step.stop_api, step.stop_etcd, step.swap, step.start_etcd, step.mark, step.start_api):
+        with pytest.raises(CareError, match="has its old data again"):
+            go_on()
+
+
+def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
+    step = restore(tmp_path, "stopped", run="r2")
+    assert step.done_before("stop_api") is None
+    with pytest.raises(CareError, match="knows nothing of the restore r1"):
+        step.swap()
+    with pytest.raises(CareError, match="r2 was begun since this one looked"):
+        step.stage()
+    assert step.rollback()["state"]["run"] == "r2"
+
+
+@pytest.mark.parametrize("phase", ["armed", "stopping", "starting"])
+def test_no_mark_without_agreement(tmp_path: Path, phase: str) -> None:
+    with pytest.raises(CareError, match="no mark is set"):
+        restore(tmp_path, phase).mark()
+
+
+@pytest.mark.parametrize("phase", ["stopped", "swapped", "started"])
+def test_no_api_server_without_the_mark(tmp_path: Path, phase: str) -> None:
+    with pytest.raises(CareError, match="stays away"):
+        restore(tmp_path, phase).start_api()
+
+
+@pytest.mark.parametrize("step", ["stop_api", "swap"])
+def test_nothing_is_stopped_without_the_timer(tmp_path: Path, step: str) -> None:
+    with pytest.raises(CareError, match="not armed"):
+        getattr(restore(tmp_path, "armed"), step)()
+
+
+def test_a_run_that_was_only_armed_is_undone_without_a_stop(tmp_path: Path) -> None:
+    step = restore(tmp_path, "armed")
+    step.rollback()
+    assert step.state is not None
+    assert step.state["phase"] == "rolled_back"
