@@ -10,6 +10,7 @@ import signal
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,17 @@ def test_a_home_that_cannot_be_written_is_said(
 # --- a signal ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.fixture
+def number(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A signal that the test may send to itself, also where the tests were started by nohup."""
+    before = signal.getsignal(request.param)
+    if before == signal.SIG_IGN:
+        signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], indirect=True)
 @pytest.mark.parametrize("on_failure", ["keep_cordoned", "restore"])
 def test_interrupted_it_evicts_nobody_any_more(api: FakeApi, drain: Any, number: int, on_failure: str) -> None:
     api.add(pod("free", of="ReplicaSet/free"))
