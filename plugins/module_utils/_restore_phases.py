@@ -224,7 +224,7 @@ class Restore:
             path = os.path.join(old["home"], _restore_state.FILE)
             _record.write_private(path, (json.dumps(old, indent=1, sort_keys=True) + "\n").encode())
             return
-        for path in {old["home"], old["room"]}:
+        for path in sorted({old["home"], old["room"]}):
             if not os.path.exists(os.path.join(path, "previous")):
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -143,8 +143,8 @@ def main(directory: str, run_id: str, words: list[str]) -> int:
                 raise CareError(f"{_restore_state.path_of(directory)} does not know the restore {run_id}.")
             Host(state.get("manifests_dir"), directory=directory).look("etcd")
             return 0
-        print(f"{os.uname().nodename}: {undo(directory, run_id)}")
+        sys.stdout.write(f"{os.uname().nodename}: {undo(directory, run_id)}\n")
         return 0
     except CareError as error:
-        print(error.message, file=sys.stderr)
+        sys.stderr.write(f"{error.message}\n")
         return 1
