@@ -99,7 +99,7 @@ services:
     image:
       description: The image that its manifest names.
       type: str
-      sample: registry.k8s.io/kube-scheduler:v1.34.4
+      sample: registry.example.org/kube-scheduler:v1.34.4
     current:
       description: Whether the process runs with the manifest's command line; null without a manifest or a process.
       type: bool
