@@ -71,7 +71,7 @@ class Ctr:
 
 
 IMAGES = (
-    "registry.k8s.io/coredns/coredns:v1.12.1\nregistry.k8s.io/etcd:3.6.10-0\nregistry.k8s.io/etcd:3.6.5-0\nsha256:0\n"
+    "registry.example.org/coredns/coredns:v1.12.1\nregistry.example.org/etcd:3.6.10-0\nregistry.example.org/etcd:3.6.5-0\nsha256:0\n"
 )
 
 
@@ -80,12 +80,12 @@ def test_the_program_comes_out_of_the_newest_image_and_nothing_stays_mounted() -
     with tools.tool_of_image("etcdutl", ctr) as path:
         assert path and path.endswith("/usr/local/bin/etcdutl") and os.path.isfile(path)
         directory = ctr.mounted
-    assert ctr.ran == ["list --quiet", "mount registry.k8s.io/etcd:3.6.10-0", "unmount --rm"]
+    assert ctr.ran == ["list --quiet", "mount registry.example.org/etcd:3.6.10-0", "unmount --rm"]
     assert ctr.mounted is None and directory and not os.path.exists(directory)
 
 
 @pytest.mark.parametrize(
-    "ctr", [Ctr("registry.k8s.io/pause:3.10\n"), Ctr(IMAGES, rc=1), Ctr(IMAGES, ("usr/local/bin/etcdctl",))]
+    "ctr", [Ctr("registry.example.org/pause:3.10\n"), Ctr(IMAGES, rc=1), Ctr(IMAGES, ("usr/local/bin/etcdctl",))]
 )
 def test_an_image_without_the_program_is_no_help(ctr: Ctr) -> None:
     with tools.tool_of_image("etcdutl", ctr) as path:
