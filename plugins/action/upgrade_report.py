@@ -34,18 +34,19 @@ class ActionModule(ActionBase):
         directory = self._loader.path_dwim(args["directory"])
         paths = {kind: os.path.join(directory, f"report.{kind}") for kind in ("json", "md")}
         texts = {"json": json.dumps(report, indent=2, default=str) + "\n", "md": markdown(report)}
+        result["changed"] = self._task.check_mode
         try:
             if not self._task.check_mode:
                 # A directory that somebody has already keeps its mode.
                 if not os.path.isdir(directory):
-                    private_directory(directory)
+                    result["changed"] = private_directory(directory)
                 for kind, path in paths.items():
                     write_whole(path, texts[kind].encode())
+                    result["changed"] = True
         except CareError as error:
             result.update(failed=True, msg=error.message)
         stats = report_query(report, args.get("figures") or {})
         result.update(
-            changed=not self._task.check_mode,
             paths=paths,
             summary=summary(report).splitlines(),
             ansible_stats={"data": stats, "per_host": False, "aggregate": True},
