@@ -31,7 +31,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self._task.args
-        if arguments.get("phase") == "stage" and not self._task.check_mode:
+        # A master that joins the others fetches all from them.
+        if arguments.get("phase") == "stage" and arguments.get("snapshot") and not self._task.check_mode:
             try:
                 self._send(str(arguments["snapshot"]), arguments["plan"])
             except CareError as error:

@@ -177,10 +177,14 @@ def _look(access: Access) -> dict[str, Any]:
 
 def add_learner(access: Access, wanted: Wanted, deadline: Deadline, check_mode: bool) -> dict[str, Any]:
     """What the module etcd_member does for state=learner."""
+    return add_learner_through(discover(access).access, wanted, deadline, check_mode)
+
+
+def add_learner_through(found: Access, wanted: Wanted, deadline: Deadline, check_mode: bool) -> dict[str, Any]:
+    """The same through any member."""
     if not wanted.peer_url:
         raise CareError("A learner needs to be told where its peers reach it (option peer_url).")
     url = plain_url(wanted.peer_url)
-    found = discover(access).access
     cluster = _look(found)
     if find(cluster, wanted):
         return _result(cluster, wanted, False)
@@ -200,7 +204,11 @@ def add_learner(access: Access, wanted: Wanted, deadline: Deadline, check_mode: 
 
 def promote(access: Access, wanted: Wanted, deadline: Deadline, check_mode: bool) -> dict[str, Any]:
     """What the module etcd_member does for state=promoted."""
-    found = discover(access).access
+    return promote_through(discover(access).access, wanted, deadline, check_mode)
+
+
+def promote_through(found: Access, wanted: Wanted, deadline: Deadline, check_mode: bool) -> dict[str, Any]:
+    """The same through any member."""
     cluster = _look(found)
     member = find(cluster, wanted)
     learners = [one for one in cluster["members"] if one["learner"]]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Union
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -24,8 +25,8 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("a number in a protobuf message is cut off")
 
 
-def byte_fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each field that holds bytes: texts, maps, messages. The others are stepped over.
+def fields(data: bytes) -> Iterator[tuple[int, Union[int, bytes]]]:
+    """Number and content of each field that is a number or bytes. Those of a fixed size are stepped over.
 
     :raises ValueError: when it is no whole message.
     """
@@ -34,7 +35,8 @@ def byte_fields(data: bytes) -> Iterator[tuple[int, bytes]]:
         tag, at = varint(data, at)
         kind = tag & 7
         if kind == _VARINT:
-            _value, at = varint(data, at)
+            value, at = varint(data, at)
+            yield tag >> 3, value
         elif kind == _BYTES:
             size, at = varint(data, at)
             if at + size > len(data):
@@ -45,6 +47,16 @@ def byte_fields(data: bytes) -> Iterator[tuple[int, bytes]]:
             at += 4 if kind == _FIXED32 else 8
         else:
             raise ValueError("a field of a protobuf message has no known type")
+
+
+def byte_fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Those that hold bytes: texts, maps, messages."""
+    return ((number, content) for number, content in fields(data) if isinstance(content, bytes))
+
+
+def numbers(data: bytes) -> dict[int, int]:
+    """Those that are numbers, by their own number."""
+    return {number: content for number, content in fields(data) if isinstance(content, int)}
 
 
 def first(data: bytes, number: int) -> bytes:

@@ -21,6 +21,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import container_of, image_version
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_source import data_on_disk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
@@ -94,6 +95,7 @@ def etcd_summary(found: dict[str, Any]) -> dict[str, Any]:
         "members": [{name: member[name] for name in ("id_hex", "name", "peer_urls")} for member in found["members"]],
         "revision": found["revision"],
         "raft_applied_index": found["raft_applied_index"],
+        "raft_term": next((member["raft_term"] for member in found["members"] if member["local"]), 0),
         "cluster_id": found["cluster_id"],
         "snapshot_refusal": found["snapshot_refusal"],
         "problems": found["problems"],
@@ -103,6 +105,7 @@ def etcd_summary(found: dict[str, Any]) -> dict[str, Any]:
 def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
     """All of it, for ``_restore_plan.plan``."""
     etcd, server = host.look("etcd"), host.look("kube-apiserver")
+    now = etcd_summary(etcd_now(etcd, wanted))
     flags = flags_of(etcd) if etcd.kind in ("static_pod", "process") else {}
     data_dir = flags.get("data-dir", "")
     run_dir = os.path.join(host.directory, _restore_state.FOLDER, "run")
@@ -123,12 +126,14 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         "kubelet": bool(host.processes("kubelet")),
         "member": flags.get("name"),
         "peer_url": flags.get("initial-advertise-peer-urls", "").split(",")[0] or None,
+        "client_url": flags.get("advertise-client-urls", "").split(",")[0] or None,
         "data_dir": data_dir or None,
         "wal_dir": flags.get("wal-dir") or None,
         "quota": int(flags.get("quota-backend-bytes") or 0),
         "etcd_version": version_of(etcd),
         "kubernetes_version": version_of(server),
-        "etcd": etcd_summary(etcd_now(etcd, wanted)),
+        "etcd": now,
+        "data": data_on_disk(data_dir) if data_dir and not now["answers"] else None,
         "ca_sha256": ca_sha256(),
         "cluster_name": cluster_name(kubeconfig, host),
         "nodes": nodes,

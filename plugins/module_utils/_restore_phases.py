@@ -23,9 +23,12 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree
     serves_peers,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import Undo
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import agree, join, make_empty
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import etcd_now, flags_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import epoch
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_source import salvage
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
+    OF_MODE,
     ROLLED_BACK,
     ROLLING_BACK,
     reached,
@@ -160,36 +163,23 @@ class Restore:
             raise CareError(f"Another run is at work on {self.node}: {now} was begun since this one looked.")
         self.forget_staged()
         home = _record.private_directory("restore", self.run, directory=self.host.directory)
-        snapshot = os.path.join(home, "snapshot.db")
-        found = existing(snapshot)
-        if found is None or found["sha256"] != self.plan["snapshot"]["sha256"]:
-            raise CareError(f"{snapshot} on {self.node} is not the snapshot that was proven on the controller.")
         etcd = self.host.look("etcd")
         flags = flags_of(etcd)
         access = etcd_access(etcd, self.options.etcd)
         data_dir = flags["data-dir"]
+        # A disk that came back empty has none.
+        os.makedirs(data_dir, mode=0o700, exist_ok=True)
         room = room_for(data_dir, home)
         private_directory(room)
         prove_renames(room, data_dir)
         old = etcd_now(etcd, self.options.etcd)
         safety = self.keep_present() if self.options.safety else None
-        made = restore(
-            access,
-            Wanted(
-                snapshot=snapshot,
-                data_dir=os.path.join(room, "new"),
-                name=flags["name"],
-                peer_url=flags["initial-advertise-peer-urls"].split(",")[0],
-                initial_cluster=self.plan["initial_cluster"],
-                token=self.plan["token"],
-                bump_revision=self.plan["bump_revision"],
-                etcdutl=None,
-                allow_version_change=self.options.allow_version_change,
-            ),
-            self.deadline,
-            False,
-            self.host.runner,
-        )
+        joins = flags["name"] not in parse_cluster(self.plan["initial_cluster"])
+        made = None
+        if joins:
+            make_empty(room, etcd)
+        else:
+            made = self.restore(access, flags, home, room)
         self.state = {}
         self.save(
             "staged",
@@ -200,8 +190,12 @@ class Restore:
             initial_cluster=self.plan["initial_cluster"],
             token=self.plan["token"],
             bump_revision=self.plan["bump_revision"],
-            revision=made["restored"]["revision"],
+            mode=self.plan["mode"],
+            **{name: self.plan.get(name) for name in OF_MODE},
+            joins=joins,
+            revision=int(self.plan["snapshot"]["revision"]) + int(self.plan["bump_revision"]),
             member=flags["name"],
+            peer_url=flags["initial-advertise-peer-urls"].split(",")[0],
             data_dir=data_dir,
             room=room,
             home=home,
@@ -212,7 +206,27 @@ class Restore:
             manifests_dir=self.host.manifests_dir(),
             safety=safety,
         )
-        return self.shown(restored=made["restored"], safety=safety)
+        return self.shown(restored=made, safety=safety)
+
+    def restore(self, access: Access, flags: dict[str, str], home: str, room: str) -> dict[str, Any]:
+        """The new data out of the snapshot, beside the present one."""
+        snapshot = os.path.join(home, "snapshot.db")
+        found = existing(snapshot)
+        if found is None or found["sha256"] != self.plan["snapshot"]["sha256"]:
+            raise CareError(f"{snapshot} on {self.node} is not the snapshot that was proven on the controller.")
+        wanted = Wanted(
+            snapshot=snapshot,
+            data_dir=os.path.join(room, "new"),
+            name=flags["name"],
+            peer_url=flags["initial-advertise-peer-urls"].split(",")[0],
+            initial_cluster=self.plan["initial_cluster"],
+            token=self.plan["token"],
+            bump_revision=self.plan["bump_revision"],
+            etcdutl=None,
+            allow_version_change=self.options.allow_version_change,
+        )
+        made: dict[str, Any] = restore(access, wanted, self.deadline, False, self.host.runner)["restored"]
+        return made
 
     def forget_staged(self) -> None:
         """Remove what a run left that never came further than staging: it is all our own, and no data of etcd's."""
@@ -276,7 +290,8 @@ class Restore:
     def start_etcd(self) -> dict[str, Any]:
         """Start this host's member after the one before it, and see all of them agree."""
         state = self.here()
-        if reached(state, "started"):
+        # One that joins is started when the restored cluster serves.
+        if reached(state, "started") or state.get("joins"):
             return {"state": state}
         self.time_left()
         if not is_swapped(places_of(state)):
@@ -303,7 +318,7 @@ class Restore:
         state = self.here()
         if reached(state, "agreed"):
             return {"state": state}
-        if not reached(state, "started"):
+        if not reached(state, "swapped" if state.get("joins") else "started"):
             raise CareError(f"The member of {self.node} has not seen all others agree, so no mark is set.")
         self.time_left()
         self.save("agreed")
@@ -313,7 +328,7 @@ class Restore:
 
     def start_api(self) -> dict[str, Any]:
         state = self.here()
-        if reached(state, "finished"):
+        if reached(state, "finished") or (state.get("joins") and not reached(state, "joined")):
             return {"state": state}
         if not reached(state, "agreed"):
             raise CareError(f"The mark that all members agree has not come to {self.node}; its API server stays away.")
@@ -335,7 +350,7 @@ class Restore:
 
     def finish(self) -> dict[str, Any]:
         state = self.here()
-        if reached(state, "finished"):
+        if reached(state, "finished") or (state.get("joins") and not reached(state, "joined")):
             return {"state": state}
         done = self.operate(SERVERS[1:], "started")
         Undo(self.run, self.host.runner, self.host.directory).disarm()
@@ -421,6 +436,7 @@ ENDS = {
     "swap": "swapped",
     "start_etcd": "started",
     "mark": "agreed",
+    "join": "joined",
     "start_api": "finished",
     "finish": "finished",
 }
@@ -431,6 +447,7 @@ def _holder(controller: dict[str, Any]) -> dict[str, Any]:
 
 
 PHASES: dict[str, Callable[[Restore], dict[str, Any]]] = {
+    "salvage": salvage,
     "stage": Restore.stage,
     "arm": Restore.arm,
     "stop_api": Restore.stop_api,
@@ -439,6 +456,8 @@ PHASES: dict[str, Callable[[Restore], dict[str, Any]]] = {
     "start_etcd": Restore.start_etcd,
     "mark": Restore.mark,
     "start_api": Restore.start_api,
+    "join": join,
+    "agree": agree,
     "finish": Restore.finish,
     "tidy": Restore.tidy,
     "done": Restore.done,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import calendar
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
@@ -38,6 +39,10 @@ class Asked(NamedTuple):
     again: bool = False
     rollback: bool = False
     take_over: bool = False
+    mode: str = "all_members"
+    seed: str = ""
+    source: str = ""
+    without: tuple[str, ...] = ()
 
 
 Looks = dict[str, dict[str, Any]]
@@ -76,8 +81,11 @@ def host_refusals(host: str, seen: dict[str, Any]) -> list[str]:
     return found
 
 
-def membership_refusals(looks: Looks) -> list[str]:
-    """Why these hosts are not the cluster: each member must be among them, and no two may be the same."""
+def membership_refusals(looks: Looks, without: Sequence[str] = ()) -> list[str]:
+    """Why these hosts are not the cluster: each member must be among them, and no two may be the same.
+
+    :param without: members that are gone for good, as the user says.
+    """
     found = []
     names = [seen["member"] for seen in looks.values()]
     urls = [seen["peer_url"] for seen in looks.values()]
@@ -85,12 +93,16 @@ def membership_refusals(looks: Looks) -> list[str]:
         twice = sorted({value for value in values if value and values.count(value) > 1})
         found += [f"Two masters have the same etcd {what}: {value}." for value in twice]
     listed = {member["name"] or member["id_hex"] for seen in looks.values() for member in seen["etcd"]["members"]}
-    missing = sorted(listed - set(names))
+    missing = sorted(listed - set(names) - set(without))
     if missing:
         found.append(
             f"etcd has members that are not among the masters of this run: {', '.join(missing)}. All members have to "
-            "be restored together: take them into the inventory (and leave --limit away), or remove them from etcd."
+            "be restored together: take them into the inventory (and leave --limit away). Those that are gone for good "
+            f"are left out by naming them, -e etcd_restore_without={','.join(missing)}, and by --limit."
         )
+    present = sorted(set(without) & set(names))
+    if present:
+        found.append(f"{', '.join(present)} cannot be left out (etcd_restore_without) and be of this run: use --limit.")
     clusters = {str(seen["ca_sha256"]) for seen in looks.values()}
     if len(clusters) > 1:
         found.append("The masters do not have the same cluster CA certificate: they are not one cluster.")
@@ -171,9 +183,14 @@ def joined_after(looks: Looks, snapshot: dict[str, Any]) -> Optional[list[str]]:
     return sorted(set().union(*known) - set(snapshot.get("nodes") or [])) if known else None
 
 
+def cluster_name(looks: Looks) -> str:
+    """What has to be typed."""
+    return next((seen["cluster_name"] for seen in looks.values() if seen["cluster_name"]), "kubernetes")
+
+
 def confirmation_refusal(looks: Looks, asked: Asked) -> Optional[str]:
     """A cluster that works is only rewound when somebody typed its name."""
-    name = next((seen["cluster_name"] for seen in looks.values() if seen["cluster_name"]), "kubernetes")
+    name = cluster_name(looks)
     if not has_quorum(looks) or asked.confirm == name:
         return None
     typed = f" ('{asked.confirm}' is not it)" if asked.confirm else ""
@@ -315,6 +332,9 @@ def go_on(
             f"Somebody is at work on it: {worker}. Wait for it; when you know that it is gone, say "
             "etcd_restore_take_over=true."
         )
+    mode = begun.get("mode", "all_members")
+    if mode != asked.mode and not asked.rollback:
+        refusals.append(f"The restore {begun['run']} was begun with etcd_restore_mode={mode}: finish it with that.")
     shared = ("run", "snapshot", "initial_cluster", "token", "bump_revision")
     return {
         "action": action,
@@ -323,6 +343,7 @@ def go_on(
         "warnings": [],
         "safety_host": None,
         "seen": runs_seen(looks),
+        "mode": mode,
         **{name: begun[name] for name in shared},
     }
 
@@ -331,7 +352,7 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
     """A restore from the beginning."""
     refusals = [refusal for host, seen in looks.items() for refusal in host_refusals(host, seen)]
     if not refusals:
-        refusals += membership_refusals(looks)
+        refusals += membership_refusals(looks, asked.without)
     refusals += snapshot_refusals(looks, snapshot, asked, now)
     confirm = confirmation_refusal(looks, asked)
     refusals += [confirm] if confirm else []
@@ -352,12 +373,15 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
         warnings.append("No API server answers, so it is not known whether Nodes joined after the snapshot.")
     if len(looks) % 2 == 0:
         warnings.append(f"{len(looks)} members tolerate no more failures than {len(looks) - 1} do.")
-    if safety_host(looks) is None:
+    # What was salvaged is the present data.
+    safety = None if asked.mode == "salvage" else safety_host(looks)
+    if safety is None and asked.mode != "salvage":
         warnings.append("No etcd member answers: the present data is kept as it lies, without a safety snapshot.")
     members = sorted((str(seen["member"]), str(seen["peer_url"])) for seen in looks.values())
     return {
         "action": "restore",
         "why": "",
+        "mode": asked.mode,
         "refusals": refusals,
         "warnings": warnings,
         "run": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + "-" + uuid.uuid4().hex[:6],
@@ -367,6 +391,6 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
         "initial_cluster": ",".join(f"{name}={url}" for name, url in members),
         "token": f"restore-{uuid.uuid4()}",
         "bump_revision": bump_for(looks, snapshot),
-        "safety_host": safety_host(looks),
+        "safety_host": safety,
         "seen": runs_seen(looks),
     }

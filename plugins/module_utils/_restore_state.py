@@ -28,10 +28,14 @@ PHASES = (
     "starting",
     "started",
     "agreed",
+    "joining",
+    "joined",
     "serving",
     "finished",
     "done",
 )
+# What only the mode seed_and_join knows of a run: all members, whom they join, and where its clients reach that one.
+OF_MODE = ("members", "seed", "seed_url")
 ROLLING_BACK = "rolling_back"
 ROLLED_BACK = "rolled_back"
 DEAD_MAN = "dead man"

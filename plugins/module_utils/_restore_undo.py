@@ -123,6 +123,8 @@ def undo(directory: str, run_id: str, runner: Runner = run) -> str:
                 _restore_state.save({**state, "by": DEAD_MAN}, ROLLED_BACK, directory)
             return f"nothing had to be done: the restore {run_id} is {phase}"
         host = QuickHost(state.get("manifests_dir"), runner, directory=directory)
+        if state.get("joins") and reached(state, "agreed") and not reached(state, "joined"):
+            return "nothing was done: the restored cluster serves elsewhere, and a run must let this master join"
         if reached(state, "agreed"):
             manifests_back(host, ["etcd", *SERVERS])
             if phase == "agreed":

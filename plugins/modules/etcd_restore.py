@@ -38,20 +38,27 @@ options:
     description:
       - The step.
       - V(look) tells what M(clustercare.kubeadm.etcd_restore_plan) has to know of this host. Changes nothing.
+      - V(salvage) takes a proven snapshot of this host's member, which may have lost its majority. One that does not
+        run is started on its data, so that it reads its log; of one that cannot start the database is taken as it
+        lies, and a warning tells how much of the log it has not.
       - V(stage) brings the snapshot from the controller, proves it, and makes the new data directory beside the
-        present one. With O(safety) it takes a snapshot of the present data first.
+        present one. With O(safety) it takes a snapshot of the present data first. A host that joins the others gets an
+        empty directory instead.
       - V(arm) sets a timer of systemd that gives this host its old data and manifests back, unless the restore has
         come to V(mark) by then. It needs no connection, and survives a restart of the host.
       - V(stop_api) and V(stop_etcd) stop the static pods, with proof. V(swap) renames the new data into its place.
       - V(start_etcd) starts etcd and ends when this host's member sees all members at the same revision with the same
         hash. V(mark) notes it; from then on the timer no longer gives the old data back.
       - V(start_api) starts the API server and writes through it. V(finish) starts the rest and takes the timer away.
+      - V(join) adds this host's member to the restored cluster as a learner, starts it and waits until it has a vote.
+        Its manifest is told whom it joins. V(agree) ends when all members, joined ones included, have one hash.
       - V(tidy), on one master, removes locks and annotations of this collection that came back with the snapshot, and
         waits until all Nodes are Ready. V(done) ends the restore and tells what was kept.
       - V(rollback) puts the old data back and starts etcd on it, V(rollback_api) waits until all is well again.
     type: str
     choices:
       - look
+      - salvage
       - stage
       - arm
       - stop_api
@@ -60,6 +67,8 @@ options:
       - start_etcd
       - mark
       - start_api
+      - join
+      - agree
       - finish
       - tidy
       - done
@@ -70,7 +79,7 @@ options:
     description: What M(clustercare.kubeadm.etcd_restore_plan) returned. Needed by all steps but V(look).
     type: dict
   snapshot:
-    description: With O(phase=stage), the snapshot on the controller.
+    description: With O(phase=stage), the snapshot on the controller. A host that joins the others needs none.
     type: str
   controller:
     description: Who runs the restore, from the lookup P(clustercare.kubeadm.controller#lookup).
@@ -81,7 +90,7 @@ options:
     type: bool
     default: false
   safety_dir:
-    description: Directory on the host for it.
+    description: Directory on the host for it, and for what O(phase=salvage) takes.
     type: path
     default: /var/lib/clustercare/backups
   dead_man_after:
@@ -176,7 +185,7 @@ look:
       type: dict
 state:
   description: Where the restore stands on this host.
-  returned: with all other steps
+  returned: with all steps but V(look) and V(salvage)
   type: dict
   contains:
     run:
@@ -193,7 +202,7 @@ state:
       sample: "2026-01-01T02:05:06Z"
 proof:
   description: What all members agree on.
-  returned: with O(phase=start_etcd), when it was not done before
+  returned: with O(phase=start_etcd), when it was not done before, and with O(phase=agree)
   type: dict
   contains:
     cluster_id:
@@ -223,7 +232,11 @@ safety:
   sample: /var/lib/clustercare/backups/before-restore-20260101T020304Z-1a2b3c.db
 restored:
   description: The new data directory, as M(clustercare.kubeadm.etcd_snapshot) returns it.
-  returned: with O(phase=stage), when it was not done before
+  returned: with O(phase=stage), when it was not done before; null on a host that joins the others
+  type: dict
+snapshot:
+  description: What was salvaged, as M(clustercare.kubeadm.etcd_snapshot) returns it.
+  returned: with O(phase=salvage)
   type: dict
 due:
   description: When the timer comes, in UTC.

@@ -32,10 +32,17 @@ attributes:
     platforms: posix
 options:
   snapshot:
-    description: The snapshot, on the controller. Not needed with O(rollback).
+    description:
+      - The snapshot, on the controller. Not needed with O(rollback).
+      - With O(mode=salvage) there is none before the best data was taken from its master; without it the plan says
+        whose that is.
     type: path
   mode:
-    description: How it is restored. Only V(all_members) is built yet, all members from the same snapshot.
+    description:
+      - How it is restored.
+      - V(all_members), all members from the same snapshot.
+      - V(seed_and_join), one member from the snapshot; the others join it one after the other, without data of theirs.
+      - V(salvage), from the best data that the masters have left, of which the snapshot is made first.
     type: str
     choices: [all_members, seed_and_join, salvage]
     default: all_members
@@ -75,6 +82,19 @@ options:
     description: Give the old data back, also after a restore that has ended. What was written since is lost then.
     type: bool
     default: false
+  seed:
+    description: With O(mode=seed_and_join), the host that is restored; the first one when not given.
+    type: str
+    default: ""
+  source:
+    description: With O(mode=salvage), the host whose data is taken; the one with the newest when not given.
+    type: str
+    default: ""
+  without:
+    description: Members of etcd that are gone for good and are no members of the restored cluster.
+    type: list
+    elements: str
+    default: []
   take_over:
     description: Go on with a restore although another run seems to be at work on it.
     type: bool
@@ -100,11 +120,11 @@ plan:
   type: dict
   contains:
     action:
-      description: V(restore), V(resume), V(rollback) or V(nothing).
+      description: V(restore), V(resume), V(rollback) or V(nothing); V(salvage) when the snapshot has to be made first.
       type: str
       sample: restore
     why:
-      description: Why it is not a restore from the beginning; empty when it is one.
+      description: Why it is not a restore from the beginning, or why whose data is salvaged; else empty.
       type: str
       sample: it was begun and not ended
     refusals:
@@ -130,9 +150,22 @@ plan:
       elements: str
       sample: []
     initial_cluster:
-      description: The members of the restored cluster.
+      description: The members of the restored cluster, without those that join it afterwards.
       type: str
       sample: cp1=https://10.0.0.11:2380
+    joiners:
+      description: The hosts that join it afterwards.
+      type: list
+      elements: str
+      sample: []
+    source:
+      description: With RV(plan.action=salvage), the host whose data is taken.
+      type: str
+      sample: cp1
+    snapshot_name:
+      description: With RV(plan.action=salvage), what the snapshot of it is going to be called.
+      type: str
+      sample: salvaged-20260101T052304Z-1a2b3c.db
     bump_revision:
       description: By how much the revision is raised.
       type: int
@@ -157,9 +190,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import Asked, plan
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_modes import plan
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import Asked
 
-ASKED = ("confirm", "max_age", "foreign", "allow_version_change", "again", "rollback", "take_over")
+ASKED = tuple(name for name in Asked._fields if name != "without")
 
 
 def proven(path: Optional[str]) -> dict[str, Any]:
@@ -187,13 +221,15 @@ def version_in(configuration: Optional[str]) -> Optional[str]:
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
-    if params["mode"] != "all_members":
-        raise CareError(f"The mode {params['mode']} of a restore is not built yet; there is all_members.")
     missing = sorted(set(params["masters"]) - set(params["looks"]))
     if missing:
-        raise CareError(f"These masters cannot be reached, so nothing is begun: {', '.join(missing)}.")
-    asked = Asked(*(params[name] for name in ASKED))
-    snapshot = {} if asked.rollback else proven(params["snapshot"])
+        raise CareError(
+            f"These masters cannot be reached, so nothing is begun: {', '.join(missing)}. Those that are gone for good "
+            "are left out by --limit, and by naming their members in etcd_restore_without."
+        )
+    asked = Asked(**{name: params[name] for name in ASKED}, without=tuple(params["without"]))
+    unneeded = asked.rollback or (asked.mode == "salvage" and not params["snapshot"])
+    snapshot = {} if unneeded else proven(params["snapshot"])
     made = plan(params["looks"], snapshot, asked, params["controller"], time.time())
     if made["refusals"]:
         raise CareError(f"Nothing was changed. {' '.join(made['refusals'])}", plan=made)
@@ -216,6 +252,9 @@ if __name__ == "__main__":
             "again": {"type": "bool", "default": False},
             "rollback": {"type": "bool", "default": False},
             "take_over": {"type": "bool", "default": False},
+            "seed": {"type": "str", "default": ""},
+            "source": {"type": "str", "default": ""},
+            "without": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""What a member without a majority still has, and a proven snapshot of it: from etcd itself, or from its disk."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import number
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import database
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import ask
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_save import Saving, save
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import (
+    SIDECAR,
+    ca_sha256,
+    existing,
+    iso,
+    prove,
+    without_text,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_wal import read_log
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import manifests_back, operate
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import etcd_access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
+    WholeFile,
+    need_space,
+    private_directory,
+    write_whole,
+)
+
+if TYPE_CHECKING:
+    from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import Restore
+
+# etcd that has no majority waits a few seconds for one before it answers; a big database takes its time to open.
+_WAKING = 60.0
+_PIECE = 4 << 20
+
+
+def data_on_disk(data_dir: str) -> Optional[dict[str, Any]]:
+    """What lies in the data directory of a member that does not answer; None when there is no database.
+
+    Only its outline is read; that every page is good is proven when it is taken.
+    """
+    path = database(data_dir)
+    if not os.path.exists(path):
+        return None
+    try:
+        with BoltFile(path) as file:
+            inside = inspect(file)
+    except (OSError, BrokenFile, ValueError) as error:
+        return {"problem": str(getattr(error, "message", error))}
+    log = read_log(os.path.join(data_dir, "member", "wal"))
+    return {
+        "problem": None,
+        "revision": inside["revision"],
+        "raft_index": inside["consistent_index"],
+        "committed": log.commit if log else None,
+        "raft_term": log.term if log else 0,
+        "cluster_id": log.cluster_id if log else None,
+        "members": [{name: one[name] for name in ("id_hex", "name", "peer_urls")} for one in inside["members"]],
+    }
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Nobody else may have the database open: etcd holds this lock as long as it does."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CareError(f"{path} is in use by a process that is not this host's etcd: find out which.") from error
+        yield
+
+
+def copy_database(data_dir: str, path: str, about: dict[str, Any]) -> dict[str, Any]:
+    """The database itself as a snapshot: a copy with its SHA-256 behind it, as etcd would have sent it.
+
+    :raises CareError: a page of it cannot be read, or it is in use.
+    """
+    source = database(data_dir)
+    private_directory(os.path.dirname(path))
+    need_space(os.path.dirname(path), os.path.getsize(source), "safety_dir")
+    with _alone(source), open(source, "rb") as data, WholeFile(path) as file:
+        digest = hashlib.sha256()
+        while piece := data.read(_PIECE):
+            digest.update(piece)
+            file.write(piece)
+        file.write(digest.digest())
+        file.sync()
+        about = {**about, "method": "file", "taken": iso(os.path.getmtime(source))}
+        snapshot = {**about, **without_text(prove(file.part))}
+        write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
+        file.commit()
+    return {**snapshot, "path": path}
+
+
+def salvage(step: Restore) -> dict[str, Any]:
+    """A proven snapshot of this host's member, of which etcd needs no majority.
+
+    A member that does not run is started on its data, as after a restart of the host: it reads its log, and has all
+    that was ever committed here. When it cannot, its database is taken as it lies.
+    """
+    name = str(step.plan["snapshot_name"])
+    path = os.path.join(step.options.safety_dir, name)
+    known = existing(path)
+    if known:
+        return {"changed": False, "snapshot": without_text(known)}
+    host, options = step.host, step.options
+    etcd = host.look("etcd")
+    access = etcd_access(etcd, options.etcd)
+    committed = int(step.plan["committed"] or 0)
+
+    def missing() -> Optional[str]:
+        answer = ask(access, 3.0)
+        if answer.error:
+            return answer.error.rstrip(".")
+        applied = number(answer.status, "raftAppliedIndex")
+        return f"it has read its log up to {applied} of {committed}" if applied < committed else None
+
+    deadline = Deadline(min(_WAKING, step.deadline.left), "timeout")
+    try:
+        if missing():
+            operate(host, access, options.kubeconfig, ["etcd"], "started", max(1.0, deadline.left), "process")
+            wait_until(missing, deadline, f"Waiting until the etcd of {step.node} answers", interval=1.0)
+        return save(options.etcd, Saving(options.safety_dir, name, None, "auto", options.timeout), False, host.runner)
+    except CareError as error:
+        why = error.message
+    data_dir = str(step.plan["data_dir"])
+    left = max(1.0, step.deadline.left)
+    operate(host, access, options.kubeconfig, ["etcd"], "stopped", left)
+    try:
+        about = {"schema": 1, "host": socket.gethostname(), "member": step.plan["member"], "ca_sha256": ca_sha256()}
+        snapshot = copy_database(data_dir, path, about)
+    except CareError as error:
+        raise CareError(f"{why} And its database cannot be taken as it lies: {error.message}", changed=True) from error
+    finally:
+        manifests_back(host, ["etcd"])
+    lost = max(0, committed - snapshot["consistent_index"])
+    # Entries are not writes: a leader's election is one, too.
+    missed = f"{lost} entries of its log are not in it" if committed else "its log cannot be read: some may be missing"
+    return {"changed": True, "snapshot": snapshot, "warnings": [f"{why} Its database was taken as it lies; {missed}."]}
