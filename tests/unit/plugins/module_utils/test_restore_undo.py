@@ -118,6 +118,17 @@ def test_once_all_agree_the_new_data_stays_and_is_served(world: World, phase: st
     assert world.phase == "serving"
 
 
+@pytest.mark.parametrize(("phase", "served"), [("agreed", False), ("joining", False), ("joined", True)])
+def test_a_master_without_data_serves_only_what_it_has_joined(world: World, phase: str, served: bool) -> None:
+    world.park(*COMPONENTS)
+    swap(world.places)
+    world.at(phase, joins=True)
+    world.undo()
+    assert world.data == "new"
+    assert world.manifests == (COMPONENTS if served else [])
+    assert world.phase == phase
+
+
 @pytest.mark.parametrize("phase", ["staged", "armed", "finished", "done", "rolled_back"])
 def test_where_nothing_is_half_done_nothing_is_touched(world: World, phase: str) -> None:
     before = {name: world.fake.pids(name) for name in COMPONENTS}
