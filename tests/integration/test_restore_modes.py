@@ -1,0 +1,169 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A cluster without a majority comes back from the one disk that is left, and one seed becomes three members."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Lab, Played, play, playing, wait_for
+from test_restore import Cluster, began, is_restored, with_accident
+
+pytestmark = pytest.mark.long
+
+MEMBERS = (
+    "sudo env ETCDCTL_API=3 ETCDCTL_CACERT=/etc/kubernetes/pki/etcd/ca.crt "
+    "ETCDCTL_CERT=/etc/kubernetes/pki/etcd/server.crt ETCDCTL_KEY=/etc/kubernetes/pki/etcd/server.key "
+    "etcdctl member list"
+)
+STEPS = (
+    "Take a proven snapshot of the best data that is left",
+    "Stop etcd",
+    "Put the restored data in its place",
+)
+JOIN_STEPS = (
+    "Put the restored data in its place",
+    "Mark that all members agree",
+    "Let the other masters join, one after the other",
+    "See all members agree",
+    "Start the API servers of those that joined, until a write works through each",
+)
+
+
+@pytest.fixture(scope="module")
+def three(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    lab.up(masters=3, workers=1)
+    return with_accident(lab, tmp_path_factory.mktemp("backup"))
+
+
+def killed_and_finished(cluster: Cluster, step: str, folder: Path, variables: dict[str, Any]) -> Played:
+    """Kill a run as soon as a step begins, and give the same command once more."""
+    log = folder / "log"
+    with playing("restore-etcd.yml", cluster.inventory, log, **variables) as process:
+        wait_for(f"'{step}' begins", lambda: began(step, log) or process.poll() is not None, 300)
+        assert process.poll() is None, log.read_text()
+        os.killpg(process.pid, signal.SIGKILL)
+    played = play("restore-etcd.yml", cluster.inventory, **variables)
+    assert played.rc == 0, played.output
+    return played
+
+
+# --- seed_and_join
+
+
+def seed(cluster: Cluster, **more: Any) -> dict[str, Any]:
+    # The first master's manifest names only itself, as if it was alone: it must join all the same.
+    asked = {"etcd_restore_mode": "seed_and_join", "etcd_restore_seed": "cp2", "etcd_restore_again": True}
+    return cluster.variables(**asked, **more)
+
+
+def test_the_others_join_the_seed(three: Cluster) -> None:
+    played = play("restore-etcd.yml", three.inventory, **seed(three))
+    assert played.rc == 0, played.output
+    is_restored(three)
+    # Only the seed was sent the snapshot, and nobody's old data is gone.
+    sent = [
+        three.lab.ssh(master, "sudo find /var/lib/clustercare/restore -name snapshot.db") for master in three.masters
+    ]
+    assert [bool(found.strip()) for found in sent] == [False, True, False]
+    for master in three.masters:
+        kept = "sudo find /var/lib/clustercare/restore -path '*previous/member/snap/db'"
+        assert three.lab.ssh(master, kept).strip(), master
+    again = play("restore-etcd.yml", three.inventory, **seed(three, etcd_restore_again=False))
+    assert (again.rc, again.changed) == (0, 0), again.output
+
+
+@pytest.mark.parametrize("step", JOIN_STEPS)
+def test_a_join_that_was_killed_is_finished_by_the_same_command(three: Cluster, step: str, tmp_path: Path) -> None:
+    three.accident()
+    killed_and_finished(three, step, tmp_path, seed(three))
+    is_restored(three)
+
+
+def test_a_master_that_cannot_join_leaves_a_cluster_that_serves(three: Cluster) -> None:
+    three.accident()
+    # A wrong certificate of its peers: it never becomes more than a learner.
+    peer = "/etc/kubernetes/pki/etcd/peer.crt"
+    three.lab.ssh("cp3", f"sudo cp {peer} /root/peer.crt && sudo cp /etc/kubernetes/pki/apiserver.crt {peer}")
+    try:
+        played = play("restore-etcd.yml", three.inventory, **seed(three, etcd_restore_timeout=60))
+        assert played.rc != 0
+        assert "cp3 has not joined" in " ".join(played.output.split()), played.output
+        assert "web" in three.deployments()
+    finally:
+        three.lab.ssh("cp3", f"sudo cp /root/peer.crt {peer}")
+    finished = play("restore-etcd.yml", three.inventory, **seed(three))
+    assert finished.rc == 0, finished.output
+    is_restored(three)
+
+
+# --- salvage
+
+
+def lose_all_disks_but(cluster: Cluster, survivor: str) -> None:
+    """Two of three masters lose their power, and come back with a disk that is empty, or broken (cp3's)."""
+    cluster.lab.kubectl("delete", "configmap", "newest", "--ignore-not-found")
+    cluster.lab.kubectl("create", "configmap", "newest", "--from-literal=word=newest")
+    wait_for("all members have it", lambda: len(set(cluster.hashes())) == 1, 60)
+    disks = cluster.lab.disks()
+    lost = [master for master in cluster.masters if master != survivor]
+    for master in lost:
+        cluster.lab.run("power-off", master)
+    for master in lost:
+        member = disks[master] / "var/lib/etcd/member"
+        if master == "cp3":
+            (member / "snap/db").write_bytes(bytes(1 << 20))
+        else:
+            shutil.rmtree(member)
+    for master in lost:
+        cluster.lab.run("power-on", master)
+
+
+def salvage(cluster: Cluster, **more: Any) -> dict[str, Any]:
+    asked = {"etcd_restore_mode": "salvage", "etcd_restore_snapshot": "", "etcd_restore_confirm": ""}
+    return cluster.variables(**{**asked, **more})
+
+
+def members_of(cluster: Cluster, master: str) -> int:
+    return len(cluster.lab.ssh(master, MEMBERS, check=False).splitlines())
+
+
+def has_the_newest(cluster: Cluster) -> None:
+    is_restored(cluster)
+    assert cluster.lab.get("configmap", "newest")["data"] == {"word": "newest"}
+
+
+def test_nothing_is_salvaged_from_a_cluster_that_works(three: Cluster) -> None:
+    before = {master: three.processes(master) for master in three.masters}
+    played = play("restore-etcd.yml", three.inventory, **salvage(three))
+    assert played.rc != 0
+    assert "There is nothing to salvage" in " ".join(played.output.split())
+    assert played.changed == 0
+    assert {master: three.processes(master) for master in three.masters} == before
+
+
+def test_the_disk_that_is_left_becomes_the_cluster(three: Cluster) -> None:
+    lose_all_disks_but(three, "cp2")
+    variables = salvage(three, etcd_restore_from="cp2", etcd_restore_confirm="kubernetes")
+    # The first master, empty, has become a cluster of its own: which one is meant has to be said.
+    wait_for("cp1 is a cluster of its own", lambda: members_of(three, "cp1") == 1, 240)
+    unsure = play("restore-etcd.yml", three.inventory, **salvage(three, etcd_restore_confirm="kubernetes"))
+    assert unsure.rc != 0
+    assert "etcd_restore_from=" in unsure.output
+    played = play("restore-etcd.yml", three.inventory, **variables)
+    assert played.rc == 0, played.output
+    has_the_newest(three)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_salvage_that_was_killed_is_finished_by_the_same_command(three: Cluster, step: str, tmp_path: Path) -> None:
+    lose_all_disks_but(three, "cp1")
+    killed_and_finished(three, step, tmp_path, salvage(three))
+    has_the_newest(three)
+    again = play("restore-etcd.yml", three.inventory, **salvage(three))
+    assert (again.rc, again.changed) == (0, 0), again.output
