@@ -27,7 +27,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_salvage import (
     Candidate,
     choose,
-    majority_by_starting,
+    majority_with_silent,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE
 
@@ -114,7 +114,6 @@ def salvage(looks: Looks, asked: Asked, now: float) -> dict[str, Any]:
     refusals += [confirm] if confirm else []
     if best and not refusals:
         refusals += membership_refusals(with_members(looks, best), asked.without)
-    disk = (looks[best.host].get("data") or {}) if best else {}
     run = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + "-" + uuid.uuid4().hex[:6]
     return {
         "action": "salvage",
@@ -127,7 +126,6 @@ def salvage(looks: Looks, asked: Asked, now: float) -> dict[str, Any]:
         "snapshot_name": f"salvaged-{run}.db",
         "member": looks[best.host]["member"] if best else None,
         "data_dir": looks[best.host]["data_dir"] if best else None,
-        "committed": disk.get("committed") or 0,
     }
 
 
@@ -148,14 +146,14 @@ def needless(looks: Looks, best: Optional[Candidate], asked: Asked) -> Optional[
             f"There is nothing to salvage: etcd has its majority on {working}. Mend its members one by one "
             f"(etcd_member), or restore a snapshot with all_members. {asks}"
         )
-    stopped = majority_by_starting(looks, best) if best else []
+    silent = majority_with_silent(looks, best) if best else []
     name = cluster_name(looks)
-    if not stopped or asked.confirm == name:
+    if not silent or asked.confirm == name:
         return None
     return (
-        f"The etcd of {', '.join(stopped)} does not run, but its data is there: with it the majority may be back, and "
-        "nothing has to be restored. Start it (control_plane_service with name=etcd and state=started) and look with "
-        f"etcd_info. When it cannot start, say so by typing the cluster's name: -e etcd_restore_confirm={name}"
+        f"The etcd of {', '.join(silent)} does not answer, but its data is there: with it the majority may be back, "
+        "and nothing has to be restored. Start it (control_plane_service with name=etcd and state=started), look with "
+        f"etcd_info. When it cannot work, say so by typing the cluster's name: -e etcd_restore_confirm={name}"
     )
 
 

@@ -25,7 +25,7 @@ class Candidate(NamedTuple):
 
     @property
     def words(self) -> str:
-        how = "answers" if self.running else "does not run"
+        how = "answers" if self.running else "does not answer"
         return f"{self.host} (raft index {self.raft_index}, term {self.term}, revision {self.revision}, {how})"
 
 
@@ -92,10 +92,10 @@ def choose(looks: Looks, named: str) -> tuple[Optional[Candidate], str, list[str
     return found[0], f"{found[0].words}: {why}", []
 
 
-def majority_by_starting(looks: Looks, best: Candidate) -> list[str]:
-    """The members that only have to be started for the majority to come back; empty when that is not enough."""
+def majority_with_silent(looks: Looks, best: Candidate) -> list[str]:
+    """The silent members with which there would be a majority; empty when that is not enough."""
     named = {str(member["name"]) for member in best.members}
     own = [one for one in candidates(looks) if one.cluster_id == best.cluster_id]
     own = [one for one in own if looks[one.host]["member"] in named]
-    stopped = sorted(one.host for one in own if not one.running)
-    return stopped if stopped and len(own) >= len(named) // 2 + 1 else []
+    silent = sorted(one.host for one in own if not one.running)
+    return silent if silent and len(own) >= len(named) // 2 + 1 else []

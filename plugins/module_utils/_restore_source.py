@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import number
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import database
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import ask
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect
@@ -43,8 +42,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file im
 if TYPE_CHECKING:
     from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import Restore
 
-# etcd that has no majority waits a few seconds for one before it answers; a big database takes its time to open.
-_WAKING = 60.0
+_TIMEOUT = 3.0
+_READING = 60.0  # seconds for a start and the log
 _PIECE = 4 << 20
 
 
@@ -106,11 +105,20 @@ def copy_database(data_dir: str, path: str, about: dict[str, Any]) -> dict[str, 
     return {**snapshot, "path": path}
 
 
+def behind(data_dir: str) -> Optional[str]:
+    """What of its log a member's database has not yet; None when it has all that is known to be committed."""
+    disk = data_on_disk(data_dir) or {"problem": f"there is no database in {data_dir}"}
+    if disk["problem"]:
+        return str(disk["problem"])
+    missing = (disk["committed"] or 0) - disk["raft_index"]
+    return f"its log goes {missing} entries further than its database" if missing > 0 else None
+
+
 def salvage(step: Restore) -> dict[str, Any]:
     """A proven snapshot of this host's member, of which etcd needs no majority.
 
-    A member that does not run is started on its data, as after a restart of the host: it reads its log, and has all
-    that was ever committed here. When it cannot, its database is taken as it lies.
+    Once restarted, etcd answers nobody before it has a majority, but it does read its log. So one whose database does
+    not have all of its log is started on its data, as by a restart of the host, and then its database is taken.
     """
     name = str(step.plan["snapshot_name"])
     path = os.path.join(step.options.safety_dir, name)
@@ -118,36 +126,29 @@ def salvage(step: Restore) -> dict[str, Any]:
     if known:
         return {"changed": False, "snapshot": without_text(known)}
     host, options = step.host, step.options
-    etcd = host.look("etcd")
-    access = etcd_access(etcd, options.etcd)
-    committed = int(step.plan["committed"] or 0)
-
-    def missing() -> Optional[str]:
-        answer = ask(access, 3.0)
-        if answer.error:
-            return answer.error.rstrip(".")
-        applied = number(answer.status, "raftAppliedIndex")
-        return f"it has read its log up to {applied} of {committed}" if applied < committed else None
-
-    deadline = Deadline(min(_WAKING, step.deadline.left), "timeout")
-    try:
-        if missing():
-            operate(host, access, options.kubeconfig, ["etcd"], "started", max(1.0, deadline.left), "process")
-            wait_until(missing, deadline, f"Waiting until the etcd of {step.node} answers", interval=1.0)
+    access = etcd_access(host.look("etcd"), options.etcd)
+    if not ask(access, _TIMEOUT).error:
         return save(options.etcd, Saving(options.safety_dir, name, None, "auto", options.timeout), False, host.runner)
-    except CareError as error:
-        why = error.message
     data_dir = str(step.plan["data_dir"])
-    left = max(1.0, step.deadline.left)
-    operate(host, access, options.kubeconfig, ["etcd"], "stopped", left)
+    warnings = []
+    if behind(data_dir):
+        deadline = Deadline(min(_READING, step.deadline.left), "timeout")
+        try:
+            operate(host, access, options.kubeconfig, ["etcd"], "started", deadline.seconds, "process")
+            wait_until(lambda: behind(data_dir), deadline, f"Waiting until the etcd of {step.node} has read its log")
+        except CareError as error:
+            warnings.append(error.message)
+    operate(host, access, options.kubeconfig, ["etcd"], "stopped", max(1.0, step.deadline.left))
     try:
+        left = behind(data_dir)
         about = {"schema": 1, "host": socket.gethostname(), "member": step.plan["member"], "ca_sha256": ca_sha256()}
         snapshot = copy_database(data_dir, path, about)
     except CareError as error:
-        raise CareError(f"{why} And its database cannot be taken as it lies: {error.message}", changed=True) from error
+        raise CareError(f"{' '.join([*warnings, error.message])} Name another master's data.", changed=True) from error
     finally:
         manifests_back(host, ["etcd"])
-    lost = max(0, committed - snapshot["consistent_index"])
-    # Entries are not writes: a leader's election is one, too.
-    missed = f"{lost} entries of its log are not in it" if committed else "its log cannot be read: some may be missing"
-    return {"changed": True, "snapshot": snapshot, "warnings": [f"{why} Its database was taken as it lies; {missed}."]}
+    if left:
+        warnings.append(f"The database of {step.node} was taken as it lies: {left}.")
+    elif read_log(os.path.join(data_dir, "member", "wal")) is None:
+        warnings.append(f"The database of {step.node} was taken, but its log cannot be read, so some may be lost.")
+    return {"changed": True, "snapshot": snapshot, "warnings": warnings}

@@ -38,9 +38,9 @@ options:
     description:
       - The step.
       - V(look) tells what M(clustercare.kubeadm.etcd_restore_plan) has to know of this host. Changes nothing.
-      - V(salvage) takes a proven snapshot of this host's member, which may have lost its majority. One that does not
-        run is started on its data, so that it reads its log; of one that cannot start the database is taken as it
-        lies, and a warning tells how much of the log it has not.
+      - V(salvage) takes a proven snapshot of this host's member, which may have lost its majority. Of one that does not
+        answer, the database is copied. Is there more in its log, etcd is started until it has read that; a warning
+        tells what it could not read. etcd is stopped meanwhile, and started again.
       - V(stage) brings the snapshot from the controller, proves it, and makes the new data directory beside the
         present one. With O(safety) it takes a snapshot of the present data first. A host that joins the others gets an
         empty directory instead.

@@ -121,7 +121,7 @@ def test_the_best_data_is_chosen(masters: tuple[dict[str, Any], ...], source: st
 def test_it_says_why() -> None:
     found = made(looks(running(102), EMPTY, on_disk(90, 101)), confirm="production")
     assert "master-1 (raft index 102, term 3, revision 204, answers)" in found["why"]
-    assert "master-3 (raft index 101, term 3, revision 180, does not run)" in found["why"]
+    assert "master-3 (raft index 101, term 3, revision 180, does not answer)" in found["why"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_it_says_why() -> None:
         # It only has to be started.
         ((running(), on_disk(), EMPTY), {}, "Start it"),
         ((running(), on_disk(), EMPTY), {"confirm": "production"}, None),
-        ((EMPTY, on_disk(), on_disk()), {}, "master-2, master-3 does not run"),
+        ((EMPTY, on_disk(), on_disk()), {}, "master-2, master-3 does not answer"),
         ((running(), EMPTY, EMPTY), {}, None),
         # Data of two clusters cannot be compared.
         ((running(5, cluster_id="c2", quorum=True), on_disk(100), EMPTY), {"confirm": "production"}, "different etcd"),

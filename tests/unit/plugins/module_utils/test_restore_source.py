@@ -5,16 +5,26 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import database
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_source import copy_database, data_on_disk
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import Options, Restore
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_source import (
+    copy_database,
+    data_on_disk,
+    salvage,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils import etcd_fakes as fakes
+from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.test_etcd_wal import METADATA_RECORD, state
 
 
@@ -86,3 +96,90 @@ def test_nothing_is_left_of_a_copy_that_is_no_good(tmp_path: Path) -> None:
     with pytest.raises(CareError):
         copied(data_dir, tmp_path)
     assert list((tmp_path / "backups").iterdir()) == []
+
+
+# --- a member that answers nobody
+
+INDEX = 42  # what is in the database of the fakes
+
+
+class Survivor(FakeHost):
+    """A master whose etcd has no majority; when it starts it may read its log."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, reads: bool) -> None:
+        super().__init__(root)
+        self.reads = reads
+        self.now = time.monotonic()
+        self.started = 0
+        self.start_unit("kubelet.service", "/usr/bin/kubelet", age=500)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(Deadline, "sleep", lambda _deadline, seconds: self.wait(seconds))
+        monkeypatch.setattr(os, "kill", self.kill)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.tick()
+
+    def start_pod(self, name: str, *flags: str, uid: str = "0" * 32, age: float = 10.0) -> int:
+        self.started += 1
+        if self.reads:
+            member_log(self.root / "etcd", INDEX)
+        return super().start_pod(name, *flags, uid=uid, age=age)
+
+    def salvage(self) -> dict[str, Any]:
+        plan = {"run": "r1", "snapshot_name": "salvaged.db", "data_dir": str(self.root / "etcd"), "member": "cp1"}
+        access = Access("https://127.0.0.1:1", None, None, None)
+        return salvage(
+            Restore(self.host, Options(plan, {}, False, str(self.root / "b"), 900, False, 60, "/nowhere", access))
+        )
+
+
+def member_log(root: Path, committed: int) -> None:
+    (root / "member" / "wal").mkdir(exist_ok=True)
+    (root / "member" / "wal" / "0-0.wal").write_bytes(METADATA_RECORD + state(4, committed))
+
+
+@pytest.mark.parametrize(
+    ("committed", "reads", "parked", "said"),
+    [
+        # It runs, and has read its log long ago.
+        (INDEX, True, False, ""),
+        # It was stopped: it has to be started for its log.
+        (INDEX + 5, True, True, ""),
+        # It cannot read it: what is there is taken, and what is not is told.
+        (INDEX + 5, False, True, "its log goes 5 entries further than its database"),
+        (None, False, True, "its log cannot be read"),
+    ],
+)
+def test_a_silent_member_gives_all_that_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: int | None, reads: bool, parked: bool, said: str
+) -> None:
+    survivor = Survivor(tmp_path, monkeypatch, reads)
+    member(tmp_path / "etcd", fakes.database())
+    if committed is not None:
+        member_log(tmp_path / "etcd", committed)
+    manifest = survivor.write("etcd", f"--data-dir={tmp_path / 'etcd'}", "--name=cp1")
+    if parked:
+        parking = Path(survivor.host.parking("etcd"))
+        parking.mkdir(parents=True)
+        os.rename(manifest, parking / "etcd.yaml")
+    survivor.tick()
+    found = survivor.salvage()
+    assert found["snapshot"]["method"] == "file"
+    assert existing(str(tmp_path / "b" / "salvaged.db")) is not None
+    assert (said in " ".join(found["warnings"])) if said else found["warnings"] == []
+    assert manifest.exists(), "etcd's manifest did not come back"
+    assert survivor.salvage()["changed"] is False
+
+
+def test_a_database_that_cannot_be_taken_leaves_the_master_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survivor = Survivor(tmp_path, monkeypatch, True)
+    broken = bytearray(fakes.database())
+    broken[3 * fakes.PAGE_SIZE : 4 * fakes.PAGE_SIZE] = b"\xff" * fakes.PAGE_SIZE
+    member(tmp_path / "etcd", bytes(broken))
+    manifest = survivor.write("etcd", f"--data-dir={tmp_path / 'etcd'}", "--name=cp1")
+    with pytest.raises(CareError, match="Name another master's data"):
+        survivor.salvage()
+    assert manifest.exists()
