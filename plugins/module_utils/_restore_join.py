@@ -124,7 +124,7 @@ def agree(step: Restore) -> dict[str, Any]:
     """See all members agree, those that joined included."""
     state = step.here()
     access = Access(*state["access"])
-    agreement = Agreement(access, state["members"], state["revision"], state["old_cluster_id"])
+    agreement = Agreement(access, step.plan["members"], state["revision"], state["old_cluster_id"])
     wait_until(agreement.missing, step.deadline, "Waiting until all members agree on the restored data", interval=0.5)
     step.save(state["phase"], proof=agreement.proof())
     return step.shown(proof=agreement.proof())

@@ -49,6 +49,10 @@ def plan(
         made["joiners"] = sorted(host for host, state in of_run.items() if state.get("joins"))
         known = next(iter(of_run.values()), {})
         made.update({name: known.get(name) for name in OF_MODE})
+        # One that died before it could join is not waited for, when the user says so.
+        members = [pair for pair in (made["members"] or "").split(",") if pair.partition("=")[0] not in asked.without]
+        made["members"] = ",".join(members)
+        made["warnings"] += without_words(looks, asked)
     return {"joiners": [], **dict.fromkeys(OF_MODE), **made}
 
 

@@ -173,7 +173,7 @@ class Restore:
         private_directory(room)
         prove_renames(room, data_dir)
         old = etcd_now(etcd, self.options.etcd)
-        safety = self.keep_present() if self.options.safety else None
+        safety = self.keep_present() if self.options.safety else self.salvaged()
         joins = flags["name"] not in parse_cluster(self.plan["initial_cluster"])
         made = None
         if joins:
@@ -246,6 +246,11 @@ class Restore:
         """A proven snapshot of what is about to be replaced; where it is."""
         saving = Saving(self.options.safety_dir, f"before-restore-{self.run}.db", None, "auto", self.options.timeout)
         return str(save(self.options.etcd, saving, False, self.host.runner)["snapshot"]["path"])
+
+    def salvaged(self) -> Optional[str]:
+        """Where the snapshot of the present data is, when this host's was salvaged."""
+        path = os.path.join(self.options.safety_dir, str(self.plan["snapshot"]["name"]))
+        return path if self.plan["mode"] == "salvage" and os.path.exists(path) else None
 
     def arm(self) -> dict[str, Any]:
         """Let this host help itself, should nobody else do."""

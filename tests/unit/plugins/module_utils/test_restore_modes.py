@@ -246,7 +246,7 @@ def test_no_seed(change: dict[str, Any], asked: dict[str, Any], said: str) -> No
 
 
 def test_a_join_that_was_cut_off_is_gone_on_with() -> None:
-    about = {"mode": "seed_and_join", "members": "all", "seed": "master-1", "seed_url": "https://10.0.0.1:2379"}
+    about = {"mode": "seed_and_join", "members": "cp1=a,cp2=b,cp3=c", "seed": "master-1", "seed_url": "https://10.0.0.1:2379"}
     seen = looks(
         {"state": state("finished", joins=False, **about)},
         {"state": state("joined", joins=True, **about)},
@@ -255,3 +255,9 @@ def test_a_join_that_was_cut_off_is_gone_on_with() -> None:
     found = made(seen, SNAPSHOT, mode="seed_and_join")
     assert (found["action"], found["refusals"]) == ("resume", [])
     assert (found["joiners"], found["seed_url"]) == (["master-2", "master-3"], "https://10.0.0.1:2379")
+    assert found["members"] == "cp1=a,cp2=b,cp3=c"
+    # One that died meanwhile is not waited for for ever.
+    del seen["master-3"]
+    fewer = made(seen, SNAPSHOT, mode="seed_and_join", without=("cp3",))
+    assert (fewer["action"], fewer["members"]) == ("resume", "cp1=a,cp2=b")
+    assert "cp3" in " ".join(fewer["warnings"])
