@@ -114,7 +114,7 @@ def salvage(looks: Looks, asked: Asked, now: float) -> dict[str, Any]:
     refusals = [refusal for host, seen in looks.items() for refusal in host_refusals(host, seen)]
     best, why, against = choose(looks, asked.source)
     refusals += against
-    confirm = needless(looks, best, asked)
+    confirm = needless(looks, best, asked) if best else None
     refusals += [confirm] if confirm else []
     if best and not refusals:
         refusals += membership_refusals(with_members(looks, best), asked.without)
@@ -139,20 +139,25 @@ def with_members(looks: Looks, best: Candidate) -> Looks:
     return {**looks, best.host: {**seen, "etcd": {**seen["etcd"], "members": best.members}}}
 
 
-def needless(looks: Looks, best: Optional[Candidate], asked: Asked) -> Optional[str]:
-    """Why there is nothing to salvage, unless somebody typed the cluster's name."""
-    if has_quorum(looks):
-        asks = confirmation_refusal(looks, asked)
-        if not asks:
-            return None
-        working = ", ".join(host for host, seen in looks.items() if seen["etcd"]["quorum"])
-        return (
-            f"There is nothing to salvage: etcd has its majority on {working}. Mend its members one by one "
-            f"(etcd_member), or restore a snapshot with all_members. {asks}"
-        )
-    silent = majority_with_silent(looks, best) if best else []
+def needless(looks: Looks, best: Candidate, asked: Asked) -> Optional[str]:
+    """Why there may be nothing to salvage; None when there is, or when somebody typed the cluster's name."""
     name = cluster_name(looks)
-    if not silent or asked.confirm == name:
+    if asked.confirm == name:
+        return None
+    working = {host: seen["etcd"]["cluster_id"] for host, seen in looks.items() if seen["etcd"]["quorum"]}
+    where = ", ".join(working)
+    if best.cluster_id in working.values():
+        return (
+            f"There is nothing to salvage: etcd has its majority on {where}. Mend its members one by one "
+            f"(etcd_member), or restore a snapshot with all_members. {confirmation_refusal(looks, asked)}"
+        )
+    if working:
+        return (
+            f"The etcd of {where} works as a cluster of its own, without the data of {best.host}. What was written "
+            f"there would be lost. If that is meant, type the cluster's name: -e etcd_restore_confirm={name}"
+        )
+    silent = majority_with_silent(looks, best)
+    if not silent:
         return None
     return (
         f"The etcd of {', '.join(silent)} does not answer, but its data is there: with it the majority may be back, "

@@ -140,7 +140,7 @@ def test_it_says_why() -> None:
         ((running(), EMPTY, EMPTY), {}, None),
         # Data of two clusters cannot be compared.
         ((running(5, cluster_id="c2", quorum=True), on_disk(100), EMPTY), {"confirm": "production"}, "different etcd"),
-        ((running(5, cluster_id="c2", quorum=True), on_disk(100), EMPTY), {"source": "master-2"}, "nothing to salvage"),
+        ((running(5, cluster_id="c2", quorum=True), on_disk(100), EMPTY), {"source": "master-2"}, "cluster of its own"),
         (
             (running(5, cluster_id="c2", quorum=True), on_disk(100), EMPTY),
             {"source": "master-2", "confirm": "production"},
@@ -246,7 +246,12 @@ def test_no_seed(change: dict[str, Any], asked: dict[str, Any], said: str) -> No
 
 
 def test_a_join_that_was_cut_off_is_gone_on_with() -> None:
-    about = {"mode": "seed_and_join", "members": "cp1=a,cp2=b,cp3=c", "seed": "master-1", "seed_url": "https://10.0.0.1:2379"}
+    about = {
+        "mode": "seed_and_join",
+        "members": "cp1=a,cp2=b,cp3=c",
+        "seed": "master-1",
+        "seed_url": "https://10.0.0.1:2379",
+    }
     seen = looks(
         {"state": state("finished", joins=False, **about)},
         {"state": state("joined", joins=True, **about)},
