@@ -21,7 +21,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import container_of, image_version
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_source import data_on_disk
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import data_on_disk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (

@@ -12,13 +12,11 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import database
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import ask
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_save import Saving, save
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import (
     SIDECAR,
@@ -29,6 +27,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot
     without_text,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_wal import read_log
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import behind
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import manifests_back, operate
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import etcd_access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
@@ -45,31 +44,6 @@ if TYPE_CHECKING:
 _TIMEOUT = 3.0
 _READING = 60.0  # seconds for a start and the log
 _PIECE = 4 << 20
-
-
-def data_on_disk(data_dir: str) -> Optional[dict[str, Any]]:
-    """What lies in the data directory of a member that does not answer; None when there is no database.
-
-    Only its outline is read; that every page is good is proven when it is taken.
-    """
-    path = database(data_dir)
-    if not os.path.exists(path):
-        return None
-    try:
-        with BoltFile(path) as file:
-            inside = inspect(file)
-    except (OSError, BrokenFile, ValueError) as error:
-        return {"problem": str(getattr(error, "message", error))}
-    log = read_log(os.path.join(data_dir, "member", "wal"))
-    return {
-        "problem": None,
-        "revision": inside["revision"],
-        "raft_index": inside["consistent_index"],
-        "committed": log.commit if log else None,
-        "raft_term": log.term if log else 0,
-        "cluster_id": log.cluster_id if log else None,
-        "members": [{name: one[name] for name in ("id_hex", "name", "peer_urls")} for one in inside["members"]],
-    }
 
 
 @contextmanager
@@ -103,15 +77,6 @@ def copy_database(data_dir: str, path: str, about: dict[str, Any]) -> dict[str, 
         write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
         file.commit()
     return {**snapshot, "path": path}
-
-
-def behind(data_dir: str) -> Optional[str]:
-    """What of its log a member's database has not yet; None when it has all that is known to be committed."""
-    disk = data_on_disk(data_dir) or {"problem": f"there is no database in {data_dir}"}
-    if disk["problem"]:
-        return str(disk["problem"])
-    missing = (disk["committed"] or 0) - disk["raft_index"]
-    return f"its log goes {missing} entries further than its database" if missing > 0 else None
 
 
 def salvage(step: Restore) -> dict[str, Any]:

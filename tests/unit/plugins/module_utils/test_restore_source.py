@@ -16,10 +16,10 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import database
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import data_on_disk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import Options, Restore
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_source import (
     copy_database,
-    data_on_disk,
     salvage,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
