@@ -24,7 +24,6 @@ PHASES = (
     "node_gate",
     "uncordon",
     "etcd_gate_after_kubelet",
-    "control_plane_gate_after_kubelet",
 )
 
 _LONGEST = 3
