@@ -323,6 +323,14 @@ def command_of(pid: int) -> str:
         return ""
 
 
+def parent_of(pid: int) -> int:
+    """0 when the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def machine_of(pid: int) -> str:
     """The lab and the machine that a process belongs to, such as ``test/cp1``; empty outside of labs."""
     try:
@@ -413,7 +421,8 @@ def kubeadm_upgrades(lab: str) -> dict[int, str]:
             name, _, machine = machine_of(pid).partition("/")
             if name == lab:
                 found[pid] = machine
-    return found
+    # Until a child of kubeadm has become its own program, it looks like a second kubeadm.
+    return {pid: machine for pid, machine in found.items() if parent_of(pid) not in found}
 
 
 class Watch:

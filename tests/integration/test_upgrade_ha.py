@@ -3,7 +3,8 @@
 """Clusters of three and five masters go one minor up under load, while their runs are killed, cut off and made to fail.
 
 Each class is one cluster's life: its tests stand in order, and each starts where the one before it ended. The sample
-service and its name are asked from the first kill to the end, and not one answer may be missing.
+service and its name are asked from the first kill to the end, and not one answer may be missing. The seven machines of
+the second class share the cores of one: an answer may take its time there, but it has to come.
 """
 
 from __future__ import annotations
@@ -216,8 +217,8 @@ def one_line(played: Played) -> str:
 # --- moments that are met in both clusters
 
 
-def killed_with_a_new_etcd(scene: Scene) -> None:
-    scene.lab.run("workload", "start", "--rate", "10")
+def killed_with_a_new_etcd(scene: Scene, limit: float = 1.0) -> None:
+    scene.lab.run("workload", "start", "--rate", "10", "--limit", f"{limit:g}")
     for worker in ("w1", "w2"):
         assert scene.pods("app=web", worker, "-n", "lab-workload") and scene.pods("app=held", worker)
     scene.kill_when(
@@ -407,7 +408,7 @@ class TestFiveMastersAndTheMainProcessKilled:
             yield scene
 
     def test_killed_with_a_new_etcd(self, scene: Scene) -> None:
-        killed_with_a_new_etcd(scene)
+        killed_with_a_new_etcd(scene, limit=3)
 
     def test_killed_between_control_plane_and_upload_config(self, scene: Scene) -> None:
         killed_between_control_plane_and_upload_config(scene)
@@ -473,7 +474,8 @@ class TestFiveMastersAndTheMainProcessKilled:
         played = scene.run(upgrade_abort=True)
         assert played.rc == 0, played.output
         assert scene.lab.cordoned() == []
-        assert {name: scene.record(name) for name in scene.disks} == dict.fromkeys(scene.disks)
+        # What was done stays on record; nothing is open any more.
+        assert {(scene.record(name) or {"phase": "none"})["phase"] for name in scene.disks} == {"none", "done"}
         wait_for("the dead run's drain has ended", lambda: not any(one.alive() for one in scene.left), 60)
         assert scene.pods("app=held", "w1") and scene.lab.cordoned() == []
 

@@ -97,7 +97,7 @@ class OnPaper(Upgrade):
         check = params.pop("check", False)
         super().__init__(options_of({**defaults, **params}, check), str(directory))
         self.runner = self.systemd  # type: ignore[assignment]
-        self.detour = OnPaperDetour(self.systemd)
+        self.detour: OnPaperDetour = OnPaperDetour(self.systemd)
 
     def host(self) -> dict[str, Any]:
         return self.hosts.pop(0) if len(self.hosts) > 1 else self.hosts[0]
