@@ -425,6 +425,13 @@ def kubeadm_upgrades(lab: str) -> dict[int, str]:
     return {pid: machine for pid, machine in found.items() if parent_of(pid) not in found}
 
 
+def led_astray(lab: str) -> list[str]:
+    """The machines of a lab whose kubelet speaks to another API server than its own, as for the length of kubeadm."""
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    machines = [machine_of(pid) for pid in pids if " --kubeconfig=/run/clustercare/" in command_of(pid)]
+    return sorted(name.partition("/")[2] for name in machines if name.startswith(f"{lab}/"))
+
+
 class Watch:
     """Looks four times a second at all kubeadm processes of a lab, and once at the cluster when a new one is seen."""
 

@@ -22,7 +22,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, Played, Watch, command_of, kill, kubeadm_upgrades, machine_of, play, playing, wait_for
+from harness import (
+    Lab,
+    Played,
+    Watch,
+    command_of,
+    kill,
+    kubeadm_upgrades,
+    led_astray,
+    machine_of,
+    play,
+    playing,
+    wait_for,
+)
 
 from lab.images import NGINX
 from lab.processes import Process
@@ -228,6 +240,7 @@ def killed_with_a_new_etcd(scene: Scene, limit: float = 1.0) -> None:
 
 
 def killed_between_control_plane_and_upload_config(scene: Scene) -> None:
+    assert led_astray(scene.lab.name) == ["cp1"], "the dead run's kubeadm goes on, and with it the kubelet's detour"
     with scene.running() as process:
         moment = "kubeadm comes to the scheduler of cp1, the last of its static pods"
         scene.await_in(process, moment, lambda: scene.kubeadm("cp1", 'Preparing for "kube-scheduler" upgrade'), 600)
@@ -274,6 +287,7 @@ def arrives(scene: Scene) -> None:
     assert scene.lab.cordoned() == []
     assert scene.report()["outcome"] == "upgraded"
     assert scene.lab.evicted_twice() == []
+    assert led_astray(scene.lab.name) == []
     assert not any(process.alive() for process in scene.left), "something of a killed run is still at work"
     holder = ["get", "lease", "clustercare", "-n", "kube-system", "--ignore-not-found"]
     assert scene.lab.kubectl(*holder, "-o", "jsonpath={.spec.holderIdentity}") == ""
@@ -350,6 +364,7 @@ class TestThreeMastersAndAllProcessesKilled:
         wait_for("the old API server of cp2 is ready", lambda: scene.lab.ssh(*ready, check=False) == "ok", 120)
         assert scene.lab.kubelet_versions()["cp1"] == f"v{TARGET}"
         assert scene.lab.not_ready() == []
+        assert led_astray(scene.lab.name) == []
         scene.check_service()
 
     def test_killed_in_node(self, scene: Scene) -> None:
