@@ -44,6 +44,7 @@ class FakeHost:
         self.argvs: list[list[str]] = []
         self.killed: list[tuple[int, int]] = []
         self.deaf: set[str] = set()  # programs that a SIGTERM does not end
+        self.said: dict[str, str] = {}  # by unit, what its processes logged last
         self.kubelet_follows = True
         self.next_pid = 100
         self.host = Host(str(self.manifests), self.runner, str(self.proc), str(self.state), str(self.logs))
@@ -119,7 +120,14 @@ class FakeHost:
                 return Done(argv, 1, "", f"error: {error}")
         if argv[0] == "systemctl":
             return self.systemctl(argv)
+        if argv[0] == "journalctl":
+            return Done(argv, 0, self.journal(argv[1]), "")
         return Done(argv, 0, "", "")
+
+    def journal(self, match: str) -> str:
+        """The last line; by --unit that is systemd's own when a unit has ended."""
+        field, _, name = match.partition("=")
+        return f"{name}: Failed with result 'exit-code'." if field == "--unit" else self.said.get(name, "")
 
     def systemctl(self, argv: list[str]) -> Done:
         name = argv[-1]
