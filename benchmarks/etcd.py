@@ -53,6 +53,7 @@ HERE = Path(__file__).parent
 SAVE_BY_HAND, RESTORE_BY_HAND = HERE / "etcd-save-by-hand.sh", HERE / "restore-by-hand.sh"
 BACKUPS = "/var/lib/clustercare/backups"
 MEGABYTE = 1 << 20
+FLIPPED = 10  # megabytes put into the database whose bits are flipped
 LARGEST_FLIPPED = 20_000_000
 
 
@@ -189,6 +190,7 @@ def flip(path: Path, bit: int) -> None:
 
 def flips(lab: Lab, options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """How many of so many flipped bits are noticed when there is no sidecar that knows the whole file's digest."""
+    fill(lab, FLIPPED)
     fetched = good(lab, "etcd_snapshot", name="small.db", fetch_to=str(directory))["fetched"]
     path = Path(fetched["path"])
     size = path.stat().st_size
