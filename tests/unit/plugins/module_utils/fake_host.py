@@ -132,7 +132,7 @@ class FakeHost:
     def systemctl(self, argv: list[str]) -> Done:
         name = argv[-1]
         if argv[1] == "show":
-            return Done(argv, 0, self.shown(argv[2]), "")
+            return Done(argv, 0, self.shown_all() if argv[2] == "*.service" else self.shown(argv[2]), "")
         unit = self.units.get(name, {})
         if argv[1] == "stop":
             if name not in self.deaf:
@@ -148,6 +148,14 @@ class FakeHost:
         unit = self.units.get(name)
         load = "loaded" if unit else "not-found"
         return f"LoadState={load}\nActiveState={(unit or {}).get('ActiveState', 'inactive')}\nResult=success\n"
+
+    def shown_all(self) -> str:
+        """Every unit that is loaded, by what it starts."""
+        started = {name: json.loads(unit["argv"]) for name, unit in self.units.items()}
+        return "\n\n".join(
+            f"Id={name}\nExecStart={{ path={argv[0]} ; argv[]={' '.join(argv)} ; ignore_errors=no ; pid=0 }}"
+            for name, argv in started.items()
+        )
 
     def changes(self) -> list[list[str]]:
         """Every program that was run to change something."""
