@@ -337,7 +337,7 @@ class Restores:
 def restore(lab: Lab, options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     if options.restore_size:
         fill(lab, options.restore_size)
-    bench = Restores(lab, directory, options.logs)
+    bench = Restores(lab, directory, Path(tempfile.mkdtemp(prefix="etcd-restore-")))
     size = bench.snapshot.stat().st_size
     ways = (("restore-etcd.yml", bench.by_us), (RESTORE_BY_HAND.name, bench.by_hand))
     found: dict[str, list[Restored]] = {name: [] for name, _ in ways}
@@ -383,7 +383,6 @@ def main() -> None:
     parser.add_argument("--restore-rounds", type=int, default=1, help="restores in each way")
     parser.add_argument("--restore-size", type=int, default=0, metavar="MB", help="put into the database beforehand")
     options = parser.parse_args()
-    options.logs = Path(tempfile.mkdtemp(prefix="etcd-"))
     found: dict[str, Any] = {}
     wanted = [name for name in PARTS if name in (options.part or PARTS)]
     # Those that need one master share a lab, and the small database comes first.
