@@ -22,7 +22,7 @@ def flags_of(config: dict[str, Any]) -> dict[str, str]:
     def text(value: Any) -> str:
         return str(value).lower() if isinstance(value, bool) else str(value)
 
-    plain = {name: value for name, value in config.items() if not isinstance(value, (dict, list))}
+    plain = {name: value for name, value in config.items() if not isinstance(value, (dict, list, type(None)))}
     found = {name: text(value) for name, value in plain.items() if name not in ("apiVersion", "kind")}
     for section, prefix in _SECTIONS.items():
         values = config.get(section)
