@@ -14,6 +14,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate import CLIENT_AUTH, SERVER_AUTH
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import ca_sha256
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 
 NOTHING_ASKED = Access("", None, None, None)
@@ -85,7 +86,7 @@ def test_the_cluster_is_known_by_the_certificate_that_its_pods_get(
         _restore_look.cluster_ca(["m"], ["s", *server]),
         _restore_look.cluster_ca(["m", "--root-ca-file=/nowhere"], ["s"]),
     ]
-    assert found == [_restore_look.ca_sha256(str(paths[name])) for name in ("root", "client", "kubeadm")]
+    assert found == [ca_sha256(str(paths[name])) for name in ("root", "client", "kubeadm")]
     assert len(set(found)) == 3
 
 
