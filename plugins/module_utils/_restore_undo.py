@@ -114,11 +114,11 @@ def give_back(state: dict[str, Any], host: Host, timeout: float) -> dict[str, An
     return state
 
 
-def set_going(host: Host, state: dict[str, Any]) -> None:
-    """Give the kubelet all manifests back, let systemd start all units, and wait for nothing."""
-    units = state.get("units") or {}
+def set_going(host: Host, names: list[str], units: Optional[dict[str, str]] = None) -> None:
+    """Give the kubelet the manifests of these components back, let systemd start their units, and wait for nothing."""
+    units = units_of(host, names) if units is None else units
     _restore_hold.release(units.values(), host.runner)
-    for name in ("etcd", *SERVERS):
+    for name in names:
         if name in units:
             host.runner(["systemctl", "reset-failed", units[name]])
             host.runner(["systemctl", "start", "--no-block", units[name]])
@@ -142,12 +142,12 @@ def undo(directory: str, run_id: str, runner: Runner = run) -> str:
             return f"nothing had to be done: the restore {run_id} is {phase}"
         host = QuickHost(state.get("manifests_dir"), runner, directory=directory)
         if reached(state, "agreed"):
-            set_going(host, state)
+            set_going(host, ["etcd", *SERVERS], state.get("units"))
             if phase == "agreed":
                 _restore_state.save({**state, "by": DEAD_MAN}, "serving", directory)
             return "the control plane was started on the restored data: all members had agreed"
         state = give_back(state, host, 120)
-        set_going(host, state)
+        set_going(host, ["etcd", *SERVERS], state.get("units"))
         _restore_state.save({**state, "by": DEAD_MAN}, ROLLED_BACK, directory)
         return "the data from before the restore was put back, and the control plane started on it"
 
