@@ -15,6 +15,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import Wanted, parse_cluster, restore
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import give, make_missing, owner_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_save import Saving, save
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree import (
@@ -23,7 +24,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree
     serves_peers,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import Undo
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import etcd_now, flags_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import etcd_now, find_etcd
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
     ROLLED_BACK,
@@ -41,11 +42,11 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo 
     give_back,
     operate,
     places_of,
+    units_of,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,
-    etcd_access,
     local_server,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
@@ -165,13 +166,15 @@ class Restore:
         if found is None or found["sha256"] != self.plan["snapshot"]["sha256"]:
             raise CareError(f"{snapshot} on {self.node} is not the snapshot that was proven on the controller.")
         etcd = self.host.look("etcd")
-        flags = flags_of(etcd)
-        access = etcd_access(etcd, self.options.etcd)
+        found_etcd = find_etcd(etcd, self.host.look("kube-apiserver"), self.options.etcd, self.host.runner)
+        flags, access = found_etcd.flags, found_etcd.access
         data_dir = flags["data-dir"]
+        owner = owner_of(data_dir, found_etcd.user, found_etcd.group)
+        make_missing(data_dir, owner)
         room = room_for(data_dir, home)
         private_directory(room)
         prove_renames(room, data_dir)
-        old = etcd_now(etcd, self.options.etcd)
+        old = etcd_now(etcd, access)
         safety = self.keep_present() if self.options.safety else None
         made = restore(
             access,
@@ -183,13 +186,14 @@ class Restore:
                 initial_cluster=self.plan["initial_cluster"],
                 token=self.plan["token"],
                 bump_revision=self.plan["bump_revision"],
-                etcdutl=None,
+                etcdutl=found_etcd.etcdutl,
                 allow_version_change=self.options.allow_version_change,
             ),
             self.deadline,
             False,
             self.host.runner,
         )
+        give(os.path.join(room, "new", "member"), owner)
         self.state = {}
         self.save(
             "staged",
@@ -210,6 +214,7 @@ class Restore:
             access=list(access),
             kubeconfig=self.options.kubeconfig,
             manifests_dir=self.host.manifests_dir(),
+            units=units_of(self.host, ["etcd", *SERVERS]),
             safety=safety,
         )
         return self.shown(restored=made["restored"], safety=safety)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubelet, _offline, _process
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import UNITS as ETCD_UNITS
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
     COMPONENTS,
     MANIFESTS,
@@ -26,7 +27,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import
 RUNTIME = "container-runtime"
 NAMES = (*sorted(COMPONENTS), "kubelet", RUNTIME)
 _UNITS = {
-    "etcd": ("etcd", "etcd-member", "etcd-server"),
+    "etcd": ETCD_UNITS,
     "kube-apiserver": ("kube-apiserver", "snap.kube-apiserver.daemon"),
     "kube-controller-manager": ("kube-controller-manager", "snap.kube-controller-manager.daemon"),
     "kube-scheduler": ("kube-scheduler", "snap.kube-scheduler.daemon"),

@@ -138,8 +138,11 @@ class FakeHost:
             if name not in self.deaf:
                 self.end(int(unit["MainPID"]))
                 unit.update(ActiveState="inactive", MainPID="0")
-        elif argv[1] == "start":
+        elif argv[1] == "start" and unit["ActiveState"] != "active":
             self.start_unit(name, *json.loads(unit["argv"]), age=0)
+        elif argv[1] == "kill":
+            self.end(int(unit["MainPID"]))
+            unit.update(ActiveState="failed", MainPID="0")
         return Done(argv, 0, "", "")
 
     def shown(self, name: str) -> str:
@@ -147,7 +150,10 @@ class FakeHost:
             return "ActiveState=active\nNextElapseUSecRealtime=Tue 2026-11-24 06:00:00 UTC\n"
         unit = self.units.get(name)
         load = "loaded" if unit else "not-found"
-        return f"LoadState={load}\nActiveState={(unit or {}).get('ActiveState', 'inactive')}\nResult=success\n"
+        words = " ".join(json.loads(unit.get("argv", "[]"))) if unit else ""
+        command = f"ExecStart={{ path={words.split(' ')[0]} ; argv[]={words} ; ignore_errors=no ; pid=0 }}\n"
+        active = (unit or {}).get("ActiveState", "inactive")
+        return f"LoadState={load}\nActiveState={active}\nResult=success\n{command if unit else ''}"
 
     def shown_all(self) -> str:
         """Every unit that is loaded, by what it starts."""
