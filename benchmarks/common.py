@@ -109,6 +109,24 @@ def well(played: Played) -> Played:
     return played
 
 
+def ssh_config(lab: Lab, path: Path) -> Path:
+    """What a person would have in ~/.ssh/config, with the connection sharing that Ansible uses by default."""
+    status = lab.status()
+    hosts = [f"Host {name}\n  HostName {one['address']}" for name, one in status["machines"].items()]
+    everywhere = {
+        "User": status["ssh_user"],
+        "IdentityFile": status["ssh_key"],
+        "UserKnownHostsFile": status["known_hosts"],
+        "LogLevel": "ERROR",
+        "Compression": "yes",
+        "ControlMaster": "auto",
+        "ControlPersist": "60s",
+        "ControlPath": path.parent / "ssh-%C",
+    }
+    path.write_text("\n".join([*hosts, "Host *", *(f"  {name} {value}" for name, value in everywhere.items())]) + "\n")
+    return path
+
+
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under a head, the first column to the left, the others, which are figures, to the right."""
     cells = [list(head), *([_text(cell) for cell in row] for row in rows)]

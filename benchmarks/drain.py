@@ -4,7 +4,8 @@
 
 A run is a whole command: kubectl's, or ansible-playbook's with the start of Ansible in it, whose task alone is told
 too. API calls are counted by the server, for a user whom nobody else uses. When a tool says that it is done, the pods
-that are still there are counted at once.
+that are still there are counted at once. When pods were asked to leave and when they were gone is read from the API
+server's log, for all tools alike; beside it stands how long the node itself takes when it is asked for all at once.
 """
 
 from __future__ import annotations
@@ -71,8 +72,20 @@ class Run:
     task: float | None
     calls: int
     left: int
-    beyond: float | None
+    first_asked: float | None
+    last_asked: float | None
+    last_gone: float | None
     said: str
+
+    @property
+    def beyond(self) -> float | None:
+        """What the tool took to notice that the last pod was gone."""
+        return None if self.last_gone is None else self.seconds - self.last_gone
+
+    @property
+    def around(self) -> float | None:
+        """Ansible's own start and end."""
+        return None if self.task is None else self.seconds - self.task
 
 
 class Bench:
@@ -180,7 +193,7 @@ class Bench:
 
     def drain(self, tool: str) -> Run:
         calls, mark = self.calls(), audit_mark(self.lab)
-        began = time.monotonic()
+        began, clock = time.monotonic(), time.time()
         done = subprocess.run(
             self._command(tool),
             cwd=PROJECT,
@@ -190,10 +203,11 @@ class Bench:
             stdin=subprocess.DEVNULL,
             timeout=900,
         )
-        ended, seconds = time.time(), time.monotonic() - began
+        seconds = time.monotonic() - began
         left = len(self.here())
         events = audited(self.lab, mark)
-        gone = [at(event) for event in events if is_end_of_pod(event)]
+        asked = [at(event) - clock for event in events if evictions([event])]
+        gone = [at(event) - clock for event in events if is_end_of_pod(event)]
         complete = not left and done.returncode == 0
         run = Run(
             done.returncode,
@@ -201,7 +215,9 @@ class Bench:
             None if tool == "kubectl" else task_seconds(done.stdout),
             self.calls() - calls,
             left,
-            ended - max(gone) if complete and gone else None,
+            min(asked, default=None),
+            max(asked, default=None),
+            max(gone) if complete and gone else None,
             " ".join((done.stdout + done.stderr).split()[-40:]),
         )
         say(
@@ -209,6 +225,16 @@ class Bench:
             f"accepted, {len(evictions(events, 429))} held back, {left} pods left"
         )
         return run
+
+    def all_at_once(self) -> float:
+        """How long the node takes when one request asks all its pods to leave and nobody looks on."""
+        self.lab.kubectl("cordon", NODE)
+        mark, clock = audit_mark(self.lab), time.time()
+        self.lab.kubectl("delete", "--raw", f"/api/v1/namespaces/{SPACE}/pods?fieldSelector=spec.nodeName%3D{NODE}")
+        wait_for(f"no pod is left on {NODE}", lambda: not self.here(), 300, interval=2)
+        seconds = max(at(event) for event in audited(self.lab, mark) if is_end_of_pod(event)) - clock
+        say(f"all at once: the last pod was gone after {seconds:.1f} s")
+        return seconds
 
     def _command(self, tool: str) -> list[str]:
         if tool == "kubectl":
@@ -263,19 +289,24 @@ def processor() -> tuple[int, int]:
     return ticks[3] + ticks[4], sum(ticks)
 
 
-def measure(bench: Bench, case: Case, rounds: int) -> dict[str, list[Run]]:
+def measure(bench: Bench, case: Case, rounds: int) -> tuple[dict[str, list[Run]], list[float]]:
+    """The runs of each tool, and how long the node took by itself; a budget allows no such thing."""
     say(str(case))
     runs: dict[str, list[Run]] = {tool: [] for tool in TOOLS}
+    alone: list[float] = []
     with bench.filled(case):
         for number in range(rounds):
             for place in range(len(TOOLS)):
                 tool = TOOLS[(number + place) % len(TOOLS)]
                 bench.refill(case)
                 runs[tool].append(bench.drain(tool))
-    return runs
+            if not case.one_at_a_time:
+                bench.refill(case)
+                alone.append(bench.all_at_once())
+    return runs, alone
 
 
-def show(case: Case, runs: dict[str, list[Run]]) -> None:
+def show(case: Case, runs: dict[str, list[Run]], alone: list[float]) -> None:
     def middle(values: list[float | None]) -> object:
         there = [value for value in values if value is not None]
         return median(there) if there else "-"
@@ -296,6 +327,22 @@ def show(case: Case, runs: dict[str, list[Run]]) -> None:
             ]
             for tool, found in runs.items()
         ],
+    )
+    table(
+        "Where its seconds go: from the start of the command until",
+        ["tool", "first pod asked", "last pod asked", "last pod gone", "end", "of it around the task"],
+        [
+            [
+                tool,
+                middle([run.first_asked for run in found]),
+                middle([run.last_asked for run in found]),
+                middle([run.last_gone for run in found]),
+                middle([run.seconds for run in found]),
+                middle([run.around for run in found]),
+            ]
+            for tool, found in runs.items()
+        ]
+        + ([["(all by one request)", "-", "-", median(alone), "-", "-"]] if alone else []),
     )
     for tool, found in runs.items():
         for run in found[:1]:
@@ -319,8 +366,10 @@ def main() -> None:
     with laboratory("drain", masters=1, workers=2) as lab, tempfile.TemporaryDirectory() as directory:
         bench = Bench(lab, Path(directory))
         for name in options.case or CASES:
-            runs = measure(bench, CASES[name], options.rounds)
-            show(CASES[name], runs)
+            runs, alone = measure(bench, CASES[name], options.rounds)
+            show(CASES[name], runs, alone)
+            if alone:
+                found[f"beyond_the_node_itself_{name}"] = median(r.seconds for r in runs["node_drain"]) - median(alone)
             found[f"kubectl_over_ours_{name}"] = ratio(runs, "kubectl")
             if name != "budget":
                 found[f"k8s_drain_over_ours_{name}"] = ratio(runs, "k8s_drain")

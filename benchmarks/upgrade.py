@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import Lab, figures, laboratory, play, run, saved, say, table, well
+from common import Lab, figures, laboratory, play, run, saved, say, ssh_config, table, well
 
 BEFORE, TARGET = "1.34.4", "1.35.4"
 BY_HAND = Path(__file__).with_name("upgrade-by-hand.sh")
@@ -37,24 +37,6 @@ def asked(lab: Lab) -> dict[str, Any]:
 def failures(probe: dict[str, Any]) -> tuple[int, int]:
     kinds = [probe["requests"], probe["names"]]
     return sum(kind["failed"] for kind in kinds), sum(kind["sent"] for kind in kinds)
-
-
-def ssh_config(lab: Lab, path: Path) -> Path:
-    """What a person would have in ~/.ssh/config, with the connection sharing that Ansible uses by default."""
-    status = lab.status()
-    hosts = [f"Host {name}\n  HostName {one['address']}" for name, one in status["machines"].items()]
-    everywhere = {
-        "User": status["ssh_user"],
-        "IdentityFile": status["ssh_key"],
-        "UserKnownHostsFile": status["known_hosts"],
-        "LogLevel": "ERROR",
-        "Compression": "yes",
-        "ControlMaster": "auto",
-        "ControlPersist": "60s",
-        "ControlPath": path.parent / "ssh-%C",
-    }
-    path.write_text("\n".join([*hosts, "Host *", *(f"  {name} {value}" for name, value in everywhere.items())]) + "\n")
-    return path
 
 
 def check(lab: Lab, who: str) -> None:

@@ -102,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     load = command("workload", "a web service and a probe that asks it without a pause")
     load.add_argument("action", choices=["start", "stop", "result"])
     load.add_argument("--rate", type=float, default=10.0, help="requests per second")
+    load.add_argument("--limit", type=float, default=1.0, help="seconds after which no answer is a failure")
     load.add_argument("--replicas", type=int, default=2)
     # For the lab itself: stands beside a machine.
     beside = commands.add_parser("supervise")
@@ -278,7 +279,7 @@ def _workload(options: argparse.Namespace, _: list[str]) -> int:
     with state.locked(options.name):
         lab = state.require(options.name)
         if options.action == "start":
-            workload.start(lab, options.rate, options.replicas, printer())
+            workload.start(lab, options.rate, options.limit, options.replicas, printer())
             return 0
         report = workload.stop(lab) if options.action == "stop" else workload.result(lab)
     print(json.dumps(report, indent=1))

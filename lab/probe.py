@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LIMIT = 1.0
 # A probe that sent less than this part of its schedule has not looked closely enough to say anything.
 ENOUGH = 0.95
 # Good answers in a row before the count begins.
@@ -191,13 +190,13 @@ class Probe:
         deadline, steady, why = time.monotonic() + seconds, 0, ""
         while steady < STEADY and not self.home_gone():
             try:
-                async with asyncio.timeout(LIMIT):
+                async with asyncio.timeout(self.options.limit):
                     await asyncio.gather(
                         ask_web(target, int(port)), ask_name(self.options.dns, self.options.resolve, steady)
                     )
                 steady += 1
             except (TimeoutError, OSError, ValueError) as failure:
-                steady, why = 0, str(failure) or f"no answer within {LIMIT:g} s"
+                steady, why = 0, str(failure) or f"no answer within {self.options.limit:g} s"
                 if time.monotonic() > deadline:
                     return f"the service and its name were not answered steadily within {seconds:g} s: {why}"
             await asyncio.sleep(0.1)
@@ -210,10 +209,10 @@ class Probe:
         started = time.monotonic()
         error = ""
         try:
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(self.options.limit):
                 await ask()
         except TimeoutError:
-            error = f"no answer within {LIMIT:g} s"
+            error = f"no answer within {self.options.limit:g} s"
         except (OSError, ValueError) as failure:
             error = str(failure) or type(failure).__name__
         series.done(started - self.began, time.monotonic() - started, error)
@@ -232,7 +231,7 @@ class Probe:
                 await asyncio.wait_for(stop.wait(), max(0.001, wait))
         self.ended = self.ended or time.monotonic()
         if pending:
-            await asyncio.wait(pending, timeout=LIMIT + 1)
+            await asyncio.wait(pending, timeout=self.options.limit + 1)
 
     async def watch_home(self, stop: asyncio.Event) -> None:
         """A namespace stays as long as this process is in it, but without its machine it leads nowhere."""
@@ -271,6 +270,7 @@ def main() -> None:
     parser.add_argument("--resolve", required=True, help="the name to ask for")
     parser.add_argument("--rate", type=float, required=True, help="requests per second")
     parser.add_argument("--name-rate", type=float, default=1.0, help="names per second")
+    parser.add_argument("--limit", type=float, required=True, help="seconds after which no answer is a failure")
     parser.add_argument("--patience", type=float, default=90, help="seconds until both must be answered steadily")
     parser.add_argument("--home", type=int, required=True, help="first process of the machine whose network is used")
     parser.add_argument("--result", type=Path, required=True)

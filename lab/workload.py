@@ -70,7 +70,7 @@ def manifest(image: str, replicas: int) -> dict[str, Any]:
     }
 
 
-def start(lab: Lab, rate: float, replicas: int, progress: Progress) -> None:
+def start(lab: Lab, rate: float, limit: float, replicas: int, progress: Progress) -> None:
     running = lab.services.get("probe")
     if running and running.alive():
         raise LabError(
@@ -94,7 +94,7 @@ def start(lab: Lab, rate: float, replicas: int, progress: Progress) -> None:
     lab.services["probe"] = spawn(
         ["nsenter", f"--net=/proc/{first}/ns/net", sys.executable, probe.__file__]
         + ["--web", f"{web}:80", "--dns", dns, "--resolve", f"{NAME}.{NAMESPACE}.svc.cluster.local"]
-        + ["--rate", f"{rate:g}", "--home", str(first), "--result", str(result_file(lab))],
+        + ["--rate", f"{rate:g}", "--limit", f"{limit:g}", "--home", str(first), "--result", str(result_file(lab))],
         lab.log("probe"),
         lambda: cgroups.enter(groups),
     )

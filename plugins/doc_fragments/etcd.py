@@ -18,7 +18,8 @@ options:
   client_cert:
     description:
       - File on the host with the client certificate.
-      - When not given, kubeadm's C(healthcheck-client.crt) beside the CA, else etcd's own certificate.
+      - When not given, kubeadm's C(healthcheck-client.crt) beside the CA, else the one by which the host's API server
+        reaches etcd, else etcd's own certificate.
     type: path
   client_key:
     description: File on the host with the key of O(client_cert).

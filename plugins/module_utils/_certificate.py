@@ -14,6 +14,9 @@ from typing import Optional
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 _COMMON_NAME = bytes.fromhex("550403")
+# What a certificate may be used for, as DER has it.
+SERVER_AUTH = bytes.fromhex("06082b06010505070301")
+CLIENT_AUTH = bytes.fromhex("06082b06010505070302")
 _VERSION_TAG = 0xA0
 _UTC_TIME = 0x17  # with two digits of the year; from 2050 on certificates use the other kind
 

@@ -26,14 +26,14 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._volumes impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 _LOOK_EVERY = 1.0
-# The last few pods of a node end one soon after the other.
-_FEW, _LOOK_EVERY_AT_THE_END, _STILL_MOVING = 5, 0.25, 5.0
+# While the last ones end, the fewer are left, the less a look costs and the more often it is made.
+_LOOK_EVERY_PER_POD, _LOOK_AT_MOST_EVERY, _STILL_MOVING = 0.05, 0.1, 5.0
 # A pod that the scheduler had placed just before the cordon shows up within this time.
 _LATE_ARRIVALS = 1.0
 
 
 class NodePods:
-    """One LIST a second tells everything.
+    """One LIST tells everything, once a second, and more often when the last few are ending.
 
     patience: seconds after which a terminating pod is not waited for any longer; None waits.
     """
@@ -86,8 +86,9 @@ class NodePods:
         left = self.left
         if not left and self._cordoned_at is not None:
             return max(self._last_look, self._cordoned_at) + _LATE_ARRIVALS - now
-        ending = len(left) <= _FEW and all(record.state == LEAVING for record in left)
-        every = _LOOK_EVERY_AT_THE_END if ending and now - self._last_change < _STILL_MOVING else _LOOK_EVERY
+        every = _LOOK_EVERY
+        if now - self._last_change < _STILL_MOVING and all(record.state == LEAVING for record in left):
+            every = min(every, max(_LOOK_AT_MOST_EVERY, len(left) * _LOOK_EVERY_PER_POD))
         return self._last_look + every - now
 
     def look(self, deadline: Deadline) -> None:

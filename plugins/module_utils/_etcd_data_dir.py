@@ -22,6 +22,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client i
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, discover
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_member import plain_url
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import PRIVATE, give, owner_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing, without_text
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_tools import (
     find_tool,
@@ -246,16 +247,6 @@ def _etcdutl(wanted: Optional[str], pid: Optional[int], runner: Runner) -> Itera
         yield tool, version
 
 
-def _own_as(reference: str, directory: str) -> None:
-    """Give the new directory to whom the present one belongs; a systemd unit may run etcd as a user of its own."""
-    if not reference or not os.path.isdir(reference):
-        return
-    about = os.stat(reference)
-    for path, _directories, files in os.walk(directory):
-        for each in (path, *(os.path.join(path, name) for name in files)):
-            os.chown(each, about.st_uid, about.st_gid)
-
-
 def restore(
     access: Access, wanted: Wanted, deadline: Deadline, check_mode: bool, runner: Runner = run
 ) -> dict[str, Any]:
@@ -303,7 +294,8 @@ def restore(
                 if done.rc:
                     raise CareError(f"etcdutl could not restore {wanted.snapshot}: {done.last_words}")
                 prove_directory(new, record["revision"], seat)
-                _own_as(etcd.data_dir if etcd else "", new)
+                if etcd and os.path.isdir(etcd.data_dir):
+                    give(new, owner_of(etcd.data_dir)._replace(mode=PRIVATE))
                 record["seconds"] = round(time.monotonic() - began, 1)
                 write_whole(wanted.data_dir + RECORD, json.dumps(record, indent=2, sort_keys=True).encode() + b"\n")
                 os.rename(new, wanted.data_dir)

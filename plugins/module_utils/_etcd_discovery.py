@@ -1,20 +1,24 @@
 # Copyright (c) 2026, the clustercare.kubeadm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # PRIVATE to this collection: may change in any release.
-"""Where this host's etcd listens, what it trusts, where its data is: asked of etcd itself, or of its manifest."""
+"""Where this host's etcd listens, what it trusts, where its data is: asked of etcd itself, its manifest or its unit."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 from urllib.parse import urlsplit
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_config_file import read_flags
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_objects
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
 
+UNITS = ("etcd", "etcd-member", "etcd-server")
 MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
@@ -54,6 +58,17 @@ def settings(argv: list[str], environment: Optional[dict[str, str]] = None) -> d
     return found
 
 
+def whole_settings(
+    argv: list[str], environment: Optional[dict[str, str]] = None, runner: Runner = run
+) -> dict[str, str]:
+    """The same, also where a configuration file holds them.
+
+    :raises CareError: there is such a file and it cannot be read.
+    """
+    found = settings(argv, environment)
+    return read_flags(found["config-file"], runner) if found.get("config-file") else found
+
+
 def choose_endpoint(flags: dict[str, str]) -> Optional[str]:
     """The URL to ask: loopback before the others, HTTPS only; a wildcard address is asked on loopback."""
     sources = ("listen-client-http-urls", "listen-client-urls", "advertise-client-urls")
@@ -70,10 +85,12 @@ def choose_endpoint(flags: dict[str, str]) -> Optional[str]:
     return next(iter(loopback or usable), None)
 
 
-def choose_access(flags: dict[str, str], wanted: Access) -> Access:
-    """Endpoint and certificates: what was asked for, else kubeadm's health check client, else etcd's own certificate.
+def choose_access(flags: dict[str, str], wanted: Access, server: Sequence[str] = ()) -> Access:
+    """Endpoint and certificates: what was asked for, else kubeadm's health check client, else the API server's, else
+    etcd's own certificate.
 
     :param wanted: the task's options; empty ones are found out.
+    :param server: the command line of this host's API server: its certificate is made for etcd's clients.
     """
     endpoint = wanted.endpoint or choose_endpoint(flags)
     if not endpoint:
@@ -87,6 +104,11 @@ def choose_access(flags: dict[str, str], wanted: Access) -> Access:
         beside = os.path.join(os.path.dirname(ca), "healthcheck-client")
         if os.path.exists(beside + ".crt") and os.path.exists(beside + ".key"):
             cert, key = beside + ".crt", beside + ".key"
+    if not cert:
+        names = settings(list(server))
+        pair = names.get("etcd-certfile", ""), names.get("etcd-keyfile", "")
+        if all(os.path.isfile(path) for path in pair):
+            cert, key = pair
     if not cert:
         cert, key = flags.get("cert-file") or None, flags.get("key-file") or None
     return Access(endpoint, ca, cert, key)
@@ -108,7 +130,7 @@ def _link(path: str) -> str:
         return ""
 
 
-def processes(proc: str = "/proc") -> list[tuple[int, list[str], dict[str, str]]]:
+def processes(proc: str = "/proc", program: str = "etcd") -> list[tuple[int, list[str], dict[str, str]]]:
     """Every etcd in this host's own network: pid, argv, environment. A pod's private etcd is not among them."""
     network = _link(f"{proc}/self/ns/net")
     found = []
@@ -116,7 +138,7 @@ def processes(proc: str = "/proc") -> list[tuple[int, list[str], dict[str, str]]
         if not entry.isdigit():
             continue
         executable = _link(f"{proc}/{entry}/exe").split(" (deleted)")[0]
-        if os.path.basename(executable) != "etcd" or _link(f"{proc}/{entry}/ns/net") != network:
+        if os.path.basename(executable) != program or _link(f"{proc}/{entry}/ns/net") != network:
             continue
         argv = _words(f"{proc}/{entry}/cmdline")
         pairs = [word.partition("=") for word in _words(f"{proc}/{entry}/environ")]
@@ -134,10 +156,19 @@ def manifest_argv(pod: dict[str, Any]) -> list[str]:
     return []
 
 
-def discover(wanted: Access, manifest: str = MANIFEST, proc: str = "/proc") -> Etcd:
-    """This host's etcd, from the running process, else from its manifest.
+def unit_settings(runner: Runner = run) -> Optional[tuple[str, dict[str, str]]]:
+    """The unit that runs etcd on this host and its settings; None without one."""
+    for name in UNITS:
+        command = read_command(f"{name}.service", runner)
+        if command:
+            return f"{name}.service", settings(command.argv or ["etcd"], command.environment)
+    return None
 
-    :raises NoEtcd: when there is neither.
+
+def discover(wanted: Access, manifest: str = MANIFEST, proc: str = "/proc", runner: Runner = run) -> Etcd:
+    """This host's etcd, from the running process, else from its manifest, else from its unit.
+
+    :raises NoEtcd: when there is none.
     """
     running = processes(proc)
     if len(running) > 1:
@@ -160,18 +191,21 @@ def discover(wanted: Access, manifest: str = MANIFEST, proc: str = "/proc") -> E
         source = manifest
         found_pid = None
     else:
-        raise NoEtcd(
-            f"No etcd runs on this host and there is no {manifest}: run this on a master with stacked etcd, as root."
-        )
+        unit = unit_settings(runner)
+        if unit is None:
+            raise NoEtcd(
+                f"No etcd runs on this host, and there is neither {manifest} nor a unit of systemd called etcd: run "
+                "this on a master that has etcd, as root."
+            )
+        source, flags = unit
+        found_pid = None
     if flags.get("config-file") and not (wanted.endpoint and wanted.ca):
-        raise CareError(
-            f"etcd takes its settings from {flags['config-file']}, which this module does not read; "
-            "name the options endpoint, ca_cert, client_cert and client_key."
-        )
+        flags = read_flags(flags["config-file"], runner)
+    server = next((argv for _pid, argv, _environment in processes(proc, "kube-apiserver")), [])
     return Etcd(
         name=flags.get("name", "default"),
         data_dir=flags.get("data-dir", ""),
-        access=choose_access(flags, wanted),
+        access=choose_access(flags, wanted, server),
         source=source,
         pid=found_pid,
         flags=flags,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Callable
@@ -76,11 +76,12 @@ class Lease:
 
 @dataclass
 class Seen:
-    """One look at the cluster; what a scope does not ask for stays empty."""
+    """One look at the cluster; what no scope asks for stays empty."""
 
     now: float = 0.0
     nodes: list[dict[str, Any]] = field(default_factory=list)
-    pods: list[dict[str, Any]] = field(default_factory=list)
+    pods: list[dict[str, Any]] = field(default_factory=list)  # of one node
+    static_pods: list[dict[str, Any]] = field(default_factory=list)  # of the control plane
     daemonsets: list[dict[str, Any]] = field(default_factory=list)
     deployments: list[dict[str, Any]] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
@@ -159,10 +160,10 @@ def servers_at_version(seen: Seen, wanted: Wanted) -> Iterator[str]:
 def static_pods_good(seen: Seen, wanted: Wanted) -> Iterator[str]:
     """The control plane's static pods are Ready and of the wanted version."""
     # Cloud controllers carry such labels too, and may run on workers.
-    masters = {_node_of(pod) for pod in seen.pods if _component(pod) in COMPONENTS}
+    masters = {_node_of(pod) for pod in seen.static_pods if _component(pod) in COMPONENTS}
     nodes = [wanted.node] if wanted.node else sorted(masters)
     for node in nodes:
-        there = {_component(pod): pod for pod in seen.pods if _node_of(pod) == node}
+        there = {_component(pod): pod for pod in seen.static_pods if _node_of(pod) == node}
         for component in COMPONENTS:
             pod = there.get(component)
             if pod is None:
@@ -210,9 +211,9 @@ CHECKS: dict[str, tuple[Check, ...]] = {
 }
 
 
-def missing(scope: str, seen: Seen, wanted: Wanted) -> list[str]:
+def missing(scopes: Iterable[str], seen: Seen, wanted: Wanted) -> list[str]:
     """Everything that is not as wanted, in words; nothing when all is well."""
-    return [said for check in CHECKS[scope] for said in check(seen, wanted)]
+    return [said for scope in scopes for check in CHECKS[scope] for said in check(seen, wanted)]
 
 
 def node_data(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,7 +312,7 @@ def _endpoints(seen: Seen, node: str | None) -> set[tuple[str, str]]:
     """Where the API server of a node listens, by the word of its own static pod."""
     return {
         _address(pod["metadata"]["annotations"][_ENDPOINT])
-        for pod in seen.pods
+        for pod in seen.static_pods
         if _node_of(pod) == node and _ENDPOINT in (pod["metadata"].get("annotations") or {})
     }
 

@@ -36,7 +36,7 @@ _ASK_TIMEOUT = 10.0
 class Options:
     """What to look at and for how long."""
 
-    scope: str
+    scopes: tuple[str, ...]
     wanted: Wanted
     api_servers: tuple[str, ...]
     timeout: float
@@ -56,7 +56,8 @@ def watch_health(api: Api, options: Options) -> dict[str, Any]:
     """
     looker = _Looker(api, options)
     began = time.monotonic()
-    what = f"node {options.wanted.node}" if options.scope == "node" else f"the {options.scope.replace('_', ' ')}"
+    names = {"cluster": "the cluster", "control_plane": "the control plane", "node": f"node {options.wanted.node}"}
+    what = " and ".join(names[scope] for scope in options.scopes)
     try:
         if options.wait:
             deadline = Deadline(options.timeout, "timeout")
@@ -73,7 +74,7 @@ class _Looker:
         self.api = api
         self.options = options
         self.servers = [(address, api.direct(address)) for address in options.api_servers]
-        self.leaders = {name: Lease() for name in LEADERS} if options.scope == "control_plane" else {}
+        self.leaders = {name: Lease() for name in LEADERS} if "control_plane" in options.scopes else {}
         self.heartbeat = Lease()
         self.seen = Seen()
         self.missing: list[str] = ["nothing was seen yet"]
@@ -82,7 +83,7 @@ class _Looker:
         """One look; None when nothing is missing."""
         try:
             self.seen = self._see()
-            self.missing = missing(self.options.scope, self.seen, self.options.wanted)
+            self.missing = missing(self.options.scopes, self.seen, self.options.wanted)
         except _NotNow as error:
             self.missing = [str(error)]
         return "; ".join(self.missing) or None
@@ -90,15 +91,15 @@ class _Looker:
     def _see(self) -> Seen:
         seen = Seen(servers=[self._ask_server(address, api) for address, api in self.servers])
         node = self.options.wanted.node
-        if self.options.scope == "cluster":
+        if "cluster" in self.options.scopes:
             seen.nodes = self._list("/api/v1/nodes")
             seen.daemonsets = self._list("/apis/apps/v1/namespaces/kube-system/daemonsets")
             seen.deployments = self._list("/apis/apps/v1/namespaces/kube-system/deployments")
-        elif self.options.scope == "control_plane":
-            seen.pods = self._list("/api/v1/namespaces/kube-system/pods", labelSelector="tier=control-plane")
+        if "control_plane" in self.options.scopes:
+            seen.static_pods = self._list("/api/v1/namespaces/kube-system/pods", labelSelector="tier=control-plane")
             for name, lease in self.leaders.items():
                 self._look_at_lease(lease, "kube-system", name)
-        else:
+        if "node" in self.options.scopes:
             found = self._ask(f"/api/v1/nodes/{node}")
             seen.nodes = [found.body] if found.status == 200 else []
             seen.pods = self._list("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")

@@ -12,9 +12,12 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import Gatherer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm import open_run, why_not_done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Jobs
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import named, processes
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
+# A controller manager or scheduler that lost its lease ends, and the kubelet starts it again.
+_STARTING = 30.0
 _JOB = ("run", "step", "target", "running", "rc", "seconds", "taken")
 
 
@@ -27,6 +30,10 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     host = gather(params)
     if params["api_timeout"] and is_awaited(host, params["only_master"]):
         await_api(host, params)
+        host = gather(params)
+    dead = [name for name, pod in host["static_pods"].items() if not pod["running"]]
+    if params["api_timeout"] and dead:
+        await_processes(dead, min(_STARTING, params["api_timeout"]))
         host = gather(params)
     host["job"] = {name: getattr(job, name) for name in _JOB} if job else None
     host["kubeadm_not_done"] = why_not_done(host, parse(params["target"])) if params["target"] else []
@@ -43,6 +50,17 @@ def is_awaited(host: dict[str, Any], only_master: bool) -> bool:
     """Whether the local API server is away, and may be expected back: after a step of ours, or as the only one."""
     away = host["role"] == "master" and not (host["api"] or {}).get("reachable")
     return away and (only_master or host["open_run"] is not None)
+
+
+def await_processes(names: list[str], seconds: float) -> None:
+    """Wait until these static pods run again; the facts tell when they do not."""
+
+    def dead() -> Optional[str]:
+        table = list(processes())
+        return ", ".join(name for name in names if not named(table, name)) or None
+
+    with contextlib.suppress(TimedOut):
+        wait_until(dead, Deadline(seconds, "api_timeout"), "All static pods run")
 
 
 def await_api(host: dict[str, Any], params: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _evidence,
     _images,
     _kubeadm,
+    _kubelet_detour,
     _kubelet_restart,
     _offline,
     _record,
@@ -31,6 +32,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
     image_version,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Job, Jobs
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet import flag_value
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, access_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse, parse_or_none
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
@@ -72,6 +74,7 @@ class Upgrade:
         self.runner = Recorder()
         self.deadline = Deadline(options.timeout, "timeout")
         self.results: dict[str, Any] = {"changed": False}
+        self.detour = _kubelet_detour.Detour(self.runner, options.timeout)
 
     def host(self) -> dict[str, Any]:
         return Gatherer(self.options.kubeconfig, self.options.patches).gather()
@@ -192,6 +195,8 @@ class Upgrade:
         job = self.left_over(jobs)
         host = self.host()
         if job is None:
+            if not options.check_mode:
+                self.detour.end()  # of a run that died before it began or after it ended kubeadm
             cluster = self.cluster_version(host)
             reasons = self.why_not_done(host, cluster) or self.addons_left(host)
             self.results.update(reasons=reasons, record=host["record"])
@@ -246,6 +251,7 @@ class Upgrade:
         if host["role"] == "master":
             self.results["backup"] = _evidence.archive(options.run_id, self.directory)
             self.results["leader_moved"] = self.lead_elsewhere()
+            self.results["kubelet_server"] = self.speak_elsewhere(host)
         before = _evidence.manifests()
         self.open(host, "kubeadm")
         self.results["attempts"] = []
@@ -260,6 +266,7 @@ class Upgrade:
                 evidence["not_running"] = self.await_rollback()
             self.results.update(rc=job.rc, output=job.output, seconds=job.seconds, evidence=evidence)
             if attempt == options.retries:
+                self.detour.end()
                 raise CareError(self.failure(job, host, evidence))
         raise AssertionError("no attempt was made")
 
@@ -267,6 +274,24 @@ class Upgrade:
         """This master's etcd is restarted next: as a follower's, that costs nobody an election."""
         patience = Deadline(min(_LEADER_PATIENCE, self.deadline.left), "timeout")
         return _etcd_maintenance.move_leader_away(Access("", None, None, None), patience)
+
+    def speak_elsewhere(self, host: dict[str, Any]) -> Optional[str]:
+        """Let the kubelet speak to another master's API server for the length of kubeadm; which, or None."""
+
+        def node() -> dict[str, Any]:
+            return self.read(host, f"/api/v1/nodes/{host['node_name']}", "Node")
+
+        kubeconfig = flag_value(host["kubelet"]["flags"], "--kubeconfig")
+        if kubeconfig is None or _kubelet_detour.carries_work(node()):
+            return None
+        servers = self.read(host, _API_SERVERS, "API servers").get("items") or []
+        access = access_of(_offline.read_kubeconfig(self.options.kubeconfig), self.options.kubeconfig)
+        server = _kubelet_detour.ready_server(access, _kubelet_detour.peers(servers, host["node_name"]))
+        try:
+            return server if server and self.detour.begin(server, kubeconfig, node) else None
+        except CareError as error:
+            self.results["warnings"] = [error.message]
+            return None
 
     def await_rollback(self) -> list[str]:
         """Give the static pods of a kubeadm that failed time to run again; what does not, in words."""
@@ -304,6 +329,7 @@ class Upgrade:
             host["record"], "kubeadm", str(self.target), job.run, finished, job.seconds, how=job.step
         )
         self.results.update(rc=job.rc, output=job.output, seconds=job.seconds)
+        self.detour.end()
 
         disagrees: list[str] = []
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import glob
+import http.client
 import os
 import re
 import shlex
@@ -176,3 +177,18 @@ def healthz_of(config: dict[str, Any]) -> Optional[tuple[str, int]]:
     port = int(config.get("healthzPort", 10248))
     address = config.get("healthzBindAddress") or "127.0.0.1"
     return (("127.0.0.1" if address in ("0.0.0.0", "::") else address), port) if port else None
+
+
+def healthz(where: Optional[tuple[str, int]]) -> Optional[str]:
+    """Ask the kubelet's own health port; None when it is well, or switched off."""
+    if where is None:
+        return None
+    connection = http.client.HTTPConnection(*where, timeout=3)
+    try:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        return None if answer.status == 200 else f"its /healthz answers {answer.status}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"its /healthz on {where[0]}:{where[1]} does not answer ({error})"
+    finally:
+        connection.close()

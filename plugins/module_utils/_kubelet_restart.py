@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import time
 from typing import TYPE_CHECKING, Any, Optional
@@ -111,7 +110,7 @@ class Restart:
                 return "it runs from another file than the installed one"
             problem = None if seen and seen[-1].pid == process.pid else "it was started just now"
             seen.append(process)
-            return problem or healthz(_kubelet.healthz_of(self.kubelet_config()))
+            return problem or _kubelet.healthz(_kubelet.healthz_of(self.kubelet_config()))
 
         patience = Deadline(min(_KUBELET_PATIENCE, self.step.options.timeout), "timeout")
         try:
@@ -146,18 +145,3 @@ class Restart:
 
     def kubelet_evidence(self) -> dict[str, Any]:
         return {"kubelet": _evidence.kubelet_journal(self.runner, self.began)}
-
-
-def healthz(where: Optional[tuple[str, int]]) -> Optional[str]:
-    """Ask the kubelet's own health port; None when it is well, or switched off."""
-    if where is None:
-        return None
-    connection = http.client.HTTPConnection(*where, timeout=3)
-    try:
-        connection.request("GET", "/healthz")
-        answer = connection.getresponse()
-        return None if answer.status == 200 else f"its /healthz answers {answer.status}"
-    except (OSError, http.client.HTTPException) as error:
-        return f"its /healthz on {where[0]}:{where[1]} does not answer ({error})"
-    finally:
-        connection.close()

@@ -21,10 +21,9 @@ PHASES = (
     "drain",
     "kubelet_package",
     "kubelet",
+    "etcd_gate_after_kubelet",
     "node_gate",
     "uncordon",
-    "etcd_gate_after_kubelet",
-    "control_plane_gate_after_kubelet",
 )
 
 _LONGEST = 3

@@ -6,19 +6,32 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_state
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate import (
+    CLIENT_AUTH,
+    SERVER_AUTH,
+    der_of_pem,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import database
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import settings
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import choose_access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import judge, observe, unseen
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import Records
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import ca_sha256
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import container_of, image_version
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import CA_CERT, ca_sha256
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
+    COMPONENTS,
+    container_of,
+    image_version,
+    option_of,
+    read_text,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import data_on_disk
@@ -26,21 +39,70 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,
-    etcd_access,
+    etcd_settings,
     local_server,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import free_bytes
 
 _TIMEOUT = 3.0
+_VERSION = re.compile(r"\bv?(\d+\.\d+\.\d+)")
 
 
-def version_of(service: Service) -> Optional[str]:
-    """The version in the image of a static pod's manifest."""
-    return image_version(str(container_of(service.pod, service.name).get("image")))
+def argv_of(service: Service, runner: Runner) -> list[str]:
+    """The command line of a component: of its process, its manifest, or its unit."""
+    if service.argv or service.unit is None:
+        return service.argv
+    command = read_command(service.unit.name, runner)
+    return command.argv if command else []
 
 
-def flags_of(service: Service) -> dict[str, str]:
-    return settings(service.argv or ["etcd"])
+def version_of(service: Service, runner: Runner) -> Optional[str]:
+    """The version in the image of a static pod's manifest, else what the program says of itself."""
+    if service.kind == "static_pod":
+        return image_version(str(container_of(service.pod, service.name).get("image")))
+    argv = argv_of(service, runner)
+    program = f"/proc/{service.processes[-1].pid}/exe" if service.processes else "".join(argv[:1])
+    if service.unit is None or not program:
+        return None
+    try:
+        found = _VERSION.search(runner([program, "--version"], timeout=10).out)
+    except CareError:
+        return None
+    return found.group(1) if found else None
+
+
+def component(service: Service, runner: Runner) -> dict[str, Any]:
+    """What runs a component, and whether systemd would start it."""
+    command = read_command(service.unit.name, runner) if service.unit else None
+    unit = service.unit.name if service.unit else None
+    return {"kind": service.kind, "unit": unit, "masked": bool(command and command.masked)}
+
+
+def cluster_ca(manager: list[str], server: list[str]) -> Optional[str]:
+    """The cluster's identity: the certificate that its pods are given, whatever file it is in.
+
+    :param manager: the command line of the controller manager, which publishes it.
+    :param server: that of the API server.
+    """
+    named = (option_of(manager, "--root-ca-file"), option_of(server, "--client-ca-file"), CA_CERT)
+    return next((found for path in named if path for found in [ca_sha256(path)] if found), None)
+
+
+def gateway_obstacle(flags: dict[str, str]) -> Optional[str]:
+    """Why members could not be asked for their revision and hash, which is the proof of a restore."""
+    why = "by which members are compared"
+    if flags.get("enable-grpc-gateway") == "false":
+        return f"etcd's JSON gateway, {why}, is switched off: take --enable-grpc-gateway=false away."
+    path = flags.get("cert-file", "")
+    der = der_of_pem(read_text(path) or "")
+    asks = flags.get("client-cert-auth") == "true" or bool(flags.get("trusted-ca-file"))
+    if asks and not flags.get("client-cert-file") and der and SERVER_AUTH in der and CLIENT_AUTH not in der:
+        return (
+            f"etcd's server certificate {path} lacks the usage clientAuth, without which etcd's JSON gateway, {why}, "
+            "does not work: issue it again with both usages, as kubeadm's is."
+        )
+    return None
 
 
 def nodes_by_api(server: ApiServer) -> Optional[list[str]]:
@@ -75,15 +137,11 @@ def cluster_name(kubeconfig: str, host: Host) -> Optional[str]:
         return None
 
 
-def etcd_now(service: Service, wanted: Access) -> dict[str, Any]:
+def etcd_now(service: Service, access: Access) -> dict[str, Any]:
     """The cluster as this host's member sees it now."""
     if not service.running:
         return unseen("it does not run")
-    try:
-        access = etcd_access(service, wanted)
-        return judge(observe(access, _TIMEOUT), access.endpoint)
-    except CareError as error:
-        return unseen(error.message)
+    return judge(observe(access, _TIMEOUT), access.endpoint)
 
 
 def etcd_summary(found: dict[str, Any]) -> dict[str, Any]:
@@ -102,26 +160,65 @@ def etcd_summary(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+class Found(NamedTuple):
+    """This host's etcd as a restore needs it."""
+
+    flags: dict[str, str]
+    access: Access
+    user: str
+    group: str
+    etcdutl: Optional[str]  # beside the program of a unit that does not run, wherever that is
+
+
+def find_etcd(etcd: Service, server: Service, wanted: Access, runner: Runner) -> Found:
+    """Settings, access and user of this host's etcd, whether it runs or not.
+
+    :raises CareError: it does not say where it listens, or its settings cannot be read.
+    """
+    flags = etcd_settings(etcd, runner)
+    access = choose_access(flags, wanted, argv_of(server, runner))
+    command = read_command(etcd.unit.name, runner) if etcd.unit else None
+    if command is None:
+        return Found(flags, access, "", "", None)
+    beside = os.path.join(os.path.dirname(command.program), "etcdutl")
+    tool = beside if not etcd.running and os.path.isabs(beside) and os.access(beside, os.X_OK) else None
+    return Found(flags, access, command.user, command.group, tool)
+
+
 def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
     """All of it, for ``_restore_plan.plan``."""
-    etcd, server = host.look("etcd"), host.look("kube-apiserver")
-    now = etcd_summary(etcd_now(etcd, wanted))
-    flags = flags_of(etcd) if etcd.kind in ("static_pod", "process") else {}
+    services = {name: host.look(name) for name in COMPONENTS}
+    etcd, server = services["etcd"], services["kube-apiserver"]
+    prober = Prober(host, kubeconfig, wanted)
+    flags: dict[str, str] = {}
+    summary = unseen("it does not run")
+    obstacles = []
+    if etcd.kind in ("static_pod", "systemd", "process"):
+        try:
+            found = find_etcd(etcd, server, wanted, host.runner)
+            flags, summary = found.flags, etcd_now(etcd, found.access)
+            obstacles += [gateway_obstacle(flags)]
+        except CareError as error:
+            obstacles += [error.message]
+    now = etcd_summary(summary)
     data_dir = flags.get("data-dir", "")
+    there = data_dir.startswith("/")
     run_dir = os.path.join(host.directory, _restore_state.FOLDER, "run")
     nodes = None
-    if server.running:
-        prober = Prober(host, kubeconfig, wanted)
-        try:
-            nodes = nodes_by_api(local_server(prober.api_access(), server.argv, _TIMEOUT))
-        except CareError:
-            nodes = None
-    if nodes is None and data_dir and not etcd.running:
+    try:
+        api_access = prober.administrator()
+        if server.running:
+            nodes = nodes_by_api(local_server(api_access, server.argv, _TIMEOUT))
+    except CareError as error:
+        obstacles += [f"{error.message.rstrip('.')}: name another one with etcd_restore_kubeconfig."]
+    if nodes is None and there and not etcd.running:
         nodes = nodes_by_data(data_dir)
-    size = os.path.getsize(database(data_dir)) if data_dir and os.path.exists(database(data_dir)) else 0
+    size = os.path.getsize(database(data_dir)) if there and os.path.exists(database(data_dir)) else 0
     return {
         "node": os.uname().nodename,
         "kind": etcd.kind,
+        "components": {name: component(service, host.runner) for name, service in services.items()},
+        "obstacles": [obstacle for obstacle in obstacles if obstacle],
         "running": etcd.running,
         "kubelet": bool(host.processes("kubelet")),
         "member": flags.get("name"),
@@ -130,15 +227,17 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         "data_dir": data_dir or None,
         "wal_dir": flags.get("wal-dir") or None,
         "quota": int(flags.get("quota-backend-bytes") or 0),
-        "etcd_version": version_of(etcd),
-        "kubernetes_version": version_of(server),
+        "etcd_version": version_of(etcd, host.runner),
+        "kubernetes_version": version_of(server, host.runner),
         "etcd": now,
-        "data": data_on_disk(data_dir) if data_dir and not now["answers"] else None,
-        "ca_sha256": ca_sha256(),
+        "data": data_on_disk(data_dir) if there and not now["answers"] else None,
+        "ca_sha256": cluster_ca(
+            argv_of(services["kube-controller-manager"], host.runner), argv_of(server, host.runner)
+        ),
         "cluster_name": cluster_name(kubeconfig, host),
         "nodes": nodes,
         "db_size": size,
-        "free": free_bytes(room_for(data_dir, run_dir)) if data_dir else None,
+        "free": free_bytes(room_for(data_dir, run_dir)) if there else None,
         "state": _restore_state.load(host.directory),
         "time": time.time(),
     }

@@ -15,6 +15,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import Wanted, parse_cluster, restore
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import give, make_missing, owner_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_save import Saving, save
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree import (
@@ -24,7 +25,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import Undo
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import agree, join, make_empty
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import etcd_now, flags_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import Found, etcd_now, find_etcd
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_source import salvage
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
@@ -44,11 +45,11 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo 
     give_back,
     operate,
     places_of,
+    units_of,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,
-    etcd_access,
     local_server,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
@@ -164,22 +165,23 @@ class Restore:
         self.forget_staged()
         home = _record.private_directory("restore", self.run, directory=self.host.directory)
         etcd = self.host.look("etcd")
-        flags = flags_of(etcd)
-        access = etcd_access(etcd, self.options.etcd)
+        found = find_etcd(etcd, self.host.look("kube-apiserver"), self.options.etcd, self.host.runner)
+        flags, access = found.flags, found.access
         data_dir = flags["data-dir"]
-        # A disk that came back empty has none.
-        os.makedirs(data_dir, mode=0o700, exist_ok=True)
+        owner = owner_of(data_dir, found.user, found.group)
+        make_missing(data_dir, owner)
         room = room_for(data_dir, home)
         private_directory(room)
         prove_renames(room, data_dir)
-        old = etcd_now(etcd, self.options.etcd)
+        old = etcd_now(etcd, access)
         safety = self.keep_present() if self.options.safety else self.salvaged()
         joins = flags["name"] not in parse_cluster(self.plan["initial_cluster"])
         made = None
         if joins:
             make_empty(room, etcd)
         else:
-            made = self.restore(access, flags, home, room)
+            made = self.restore(found, home, room)
+        give(os.path.join(room, "new", "member"), owner)
         self.state = {}
         self.save(
             "staged",
@@ -204,11 +206,12 @@ class Restore:
             access=list(access),
             kubeconfig=self.options.kubeconfig,
             manifests_dir=self.host.manifests_dir(),
+            units=units_of(self.host, ["etcd", *SERVERS]),
             safety=safety,
         )
         return self.shown(restored=made, safety=safety)
 
-    def restore(self, access: Access, flags: dict[str, str], home: str, room: str) -> dict[str, Any]:
+    def restore(self, etcd: Found, home: str, room: str) -> dict[str, Any]:
         """The new data out of the snapshot, beside the present one."""
         snapshot = os.path.join(home, "snapshot.db")
         found = existing(snapshot)
@@ -217,15 +220,15 @@ class Restore:
         wanted = Wanted(
             snapshot=snapshot,
             data_dir=os.path.join(room, "new"),
-            name=flags["name"],
-            peer_url=flags["initial-advertise-peer-urls"].split(",")[0],
+            name=etcd.flags["name"],
+            peer_url=etcd.flags["initial-advertise-peer-urls"].split(",")[0],
             initial_cluster=self.plan["initial_cluster"],
             token=self.plan["token"],
             bump_revision=self.plan["bump_revision"],
-            etcdutl=None,
+            etcdutl=etcd.etcdutl,
             allow_version_change=self.options.allow_version_change,
         )
-        made: dict[str, Any] = restore(access, wanted, self.deadline, False, self.host.runner)["restored"]
+        made: dict[str, Any] = restore(etcd.access, wanted, self.deadline, False, self.host.runner)["restored"]
         return made
 
     def forget_staged(self) -> None:

@@ -66,19 +66,40 @@ def words_of_age(seconds: float) -> str:
 
 def host_refusals(host: str, seen: dict[str, Any]) -> list[str]:
     """Why this host's etcd cannot be restored, whatever the snapshot."""
-    kind = seen["kind"]
-    if kind == "systemd":
-        return [f"{host} runs etcd as a systemd unit: restoring those is not built yet."]
-    if kind != "static_pod":
-        return [f"{host} runs no etcd as a static pod: only masters with stacked etcd can be restored."]
-    found = []
+    found = [refusal for name, row in seen["components"].items() for refusal in component_refusals(host, name, row)]
+    if found:
+        return found
     if not seen["member"] or not seen["peer_url"] or not seen["data_dir"]:
-        found.append(f"{host}'s etcd does not say its name, its peer URL and its data directory in its flags.")
+        found.append(
+            f"{host}'s etcd does not say its name, its peer URL and its data directory: give it --name, "
+            "--initial-advertise-peer-urls and --data-dir (in its manifest, its unit, or the files of that)."
+        )
+    elif not seen["data_dir"].startswith("/"):
+        found.append(f"{host}'s etcd has the data directory '{seen['data_dir']}': give it an absolute path.")
     if seen["wal_dir"]:
-        found.append(f"{host}'s etcd keeps its log apart (--wal-dir={seen['wal_dir']}): that is not built yet.")
-    if not seen["kubelet"]:
+        found.append(
+            f"{host}'s etcd keeps its log apart (--wal-dir={seen['wal_dir']}), and what is swapped is one directory: "
+            f"stop etcd, move the files of {seen['wal_dir']} to {seen['data_dir']}/member/wal, and start it without "
+            "--wal-dir first."
+        )
+    if not seen["kubelet"] and any(row["kind"] == "static_pod" for row in seen["components"].values()):
         found.append(f"No kubelet runs on {host}, so nothing would stop or start its static pods: start it first.")
-    return found
+    return found + [f"{host}: {obstacle}" for obstacle in seen["obstacles"]]
+
+
+def component_refusals(host: str, name: str, row: dict[str, Any]) -> list[str]:
+    """Why a component could not be stopped and started."""
+    if row["kind"] == "absent":
+        return [
+            f"{host} has no {name}, neither as a static pod nor as a systemd unit: only masters with etcd and the "
+            "whole control plane on them can be restored."
+        ]
+    if row["kind"] == "process":
+        return [f"{name} of {host} is of no static pod and no systemd unit: whoever started it has to make it one."]
+    if row["masked"]:
+        unit = row["unit"]
+        return [f"{unit} of {host} is masked, so nothing could start it again: systemctl unmask {unit} first."]
+    return []
 
 
 def membership_refusals(looks: Looks, without: Sequence[str] = ()) -> list[str]:

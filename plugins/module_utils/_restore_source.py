@@ -28,8 +28,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_wal import read_log
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import behind
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import manifests_back, operate
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import etcd_access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import find_etcd
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import operate, set_going
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
     WholeFile,
@@ -91,7 +91,7 @@ def salvage(step: Restore) -> dict[str, Any]:
     if known:
         return {"changed": False, "snapshot": without_text(known)}
     host, options = step.host, step.options
-    access = etcd_access(host.look("etcd"), options.etcd)
+    access = find_etcd(host.look("etcd"), host.look("kube-apiserver"), options.etcd, host.runner).access
     if not ask(access, _TIMEOUT).error:
         return save(options.etcd, Saving(options.safety_dir, name, None, "auto", options.timeout), False, host.runner)
     data_dir = str(step.plan["data_dir"])
@@ -111,7 +111,7 @@ def salvage(step: Restore) -> dict[str, Any]:
     except CareError as error:
         raise CareError(f"{' '.join([*warnings, error.message])} Name another master's data.", changed=True) from error
     finally:
-        manifests_back(host, ["etcd"])
+        set_going(host, ["etcd"])
     if left:
         warnings.append(f"The database of {step.node} was taken as it lies: {left}.")
     elif read_log(os.path.join(data_dir, "member", "wal")) is None:

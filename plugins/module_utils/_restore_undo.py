@@ -10,7 +10,12 @@ import os
 import sys
 from typing import Any, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_state, _service_manifest
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _record,
+    _restore_hold,
+    _restore_state,
+    _service_manifest,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
@@ -59,6 +64,11 @@ class _Held(Care):
         return contextlib.nullcontext()
 
 
+def units_of(host: Host, names: list[str]) -> dict[str, str]:
+    """Those of these components that systemd runs, with their units."""
+    return {service.name: service.unit.name for service in map(host.look, names) if service.unit}
+
+
 def operate(
     host: Host,
     access: Access,
@@ -68,7 +78,12 @@ def operate(
     timeout: float,
     prove: str = "health",
 ) -> dict[str, Any]:
-    """Stop or start components with proof. Timers that would put one of them back meanwhile are taken away."""
+    """Stop or start components with proof. Timers that would put one of them back meanwhile are taken away.
+
+    Units that were stopped stay so until they are started here.
+    """
+    units = units_of(host, names).values()
+    (_restore_hold.hold if state == "stopped" else _restore_hold.release)(units, host.runner)
     options = Options(
         names=names,
         state=state,
@@ -99,13 +114,16 @@ def give_back(state: dict[str, Any], host: Host, timeout: float) -> dict[str, An
     return state
 
 
-def manifests_back(host: Host, names: list[str]) -> list[str]:
-    """Give the kubelet the manifests of these components back, and wait for nothing."""
-    notes: list[str] = []
+def set_going(host: Host, names: list[str], units: Optional[dict[str, str]] = None) -> None:
+    """Give the kubelet the manifests of these components back, let systemd start their units, and wait for nothing."""
+    units = units_of(host, names) if units is None else units
+    _restore_hold.release(units.values(), host.runner)
     for name in names:
-        parked = manifest_files(host.parking(name))
-        notes += _service_manifest.put_back(parked, host.manifests_dir())[1]
-    return notes
+        if name in units:
+            host.runner(["systemctl", "reset-failed", units[name]])
+            host.runner(["systemctl", "start", "--no-block", units[name]])
+        else:
+            _service_manifest.put_back(manifest_files(host.parking(name)), host.manifests_dir())
 
 
 def undo(directory: str, run_id: str, runner: Runner = run) -> str:
@@ -126,12 +144,12 @@ def undo(directory: str, run_id: str, runner: Runner = run) -> str:
         if state.get("joins") and reached(state, "agreed") and not reached(state, "joined"):
             return "nothing was done: the restored cluster serves elsewhere, and a run must let this master join"
         if reached(state, "agreed"):
-            manifests_back(host, ["etcd", *SERVERS])
+            set_going(host, ["etcd", *SERVERS], state.get("units"))
             if phase == "agreed":
                 _restore_state.save({**state, "by": DEAD_MAN}, "serving", directory)
             return "the control plane was started on the restored data: all members had agreed"
         state = give_back(state, host, 120)
-        manifests_back(host, ["etcd", *SERVERS])
+        set_going(host, ["etcd", *SERVERS], state.get("units"))
         _restore_state.save({**state, "by": DEAD_MAN}, ROLLED_BACK, directory)
         return "the data from before the restore was put back, and the control plane started on it"
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubelet, _offline, _process
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import UNITS as ETCD_UNITS
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
     COMPONENTS,
     MANIFESTS,
@@ -26,7 +27,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import
 RUNTIME = "container-runtime"
 NAMES = (*sorted(COMPONENTS), "kubelet", RUNTIME)
 _UNITS = {
-    "etcd": ("etcd", "etcd-member", "etcd-server"),
+    "etcd": ETCD_UNITS,
     "kube-apiserver": ("kube-apiserver", "snap.kube-apiserver.daemon"),
     "kube-controller-manager": ("kube-controller-manager", "snap.kube-controller-manager.daemon"),
     "kube-scheduler": ("kube-scheduler", "snap.kube-scheduler.daemon"),
@@ -36,6 +37,7 @@ _RUNTIMES = {"containerd": "containerd", "crio": "crio", "cri-docker": "cri-dock
 UNIT_FILE = ".unit"  # the name of the unit that we stopped; a running process tells it, a stopped one does not
 _PODS = re.compile(r"kubepods.*?[/-]pod([0-9A-Za-z_-]+)")
 _SERVICE = re.compile(r"([^/\n]+\.service)(?=/|$)", re.MULTILINE)
+_STARTS = re.compile(r"path=(\S+) ;")  # in ExecStart, as systemctl shows it
 _STATIC_UID = re.compile(r"[0-9a-f]{32}")  # a hash of the manifest; pods of the API have a UUID with dashes
 
 
@@ -208,7 +210,17 @@ class Host:
             unit = self.unit(unit_name)
             if unit is not None:
                 return unit
-        return None
+        return self._unit_that_starts(name)
+
+    def _unit_that_starts(self, program: str) -> Optional[Unit]:
+        """The one unit, whatever its name, that systemd would run this program by; None when there is not just one."""
+        found = []
+        for shown in self.runner(["systemctl", "show", "*.service", "--property", "Id,ExecStart"]).out.split("\n\n"):
+            unit = parse_properties(shown)
+            paths = _STARTS.findall(unit.get("ExecStart", ""))
+            if program in map(os.path.basename, paths):
+                found.append(unit["Id"])
+        return self.unit(found[0]) if len(found) == 1 else None
 
     # --- the kubelet and what it says of the others
 

@@ -15,6 +15,7 @@ from typing import Optional
 from urllib.parse import urlsplit
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_discovery
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import KUBELET_CONF, option_of, read_text
@@ -23,6 +24,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api imp
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, access_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import RUNTIME, Host, Service
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
 
 _SECURE_PORTS = {"kube-controller-manager": 10257, "kube-scheduler": 10259}
 _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -129,11 +131,26 @@ def ready(server: ApiServer) -> Optional[str]:
 # --- etcd
 
 
-def etcd_access(service: Service, wanted: Access) -> Access:
-    """How to ask this host's etcd, from its process, else from its manifest."""
-    pids = {process.pid: process for process in service.processes}
+def etcd_settings(service: Service, runner: Runner = run) -> dict[str, str]:
+    """The settings of this host's etcd, from its process, else from its manifest or its unit.
+
+    :raises CareError: they are in a file that cannot be read.
+    """
+    pids = {process.pid for process in service.processes}
     environment = next((env for pid, _argv, env in _etcd_discovery.processes() if pid in pids), {})
-    return _etcd_discovery.choose_access(_etcd_discovery.settings(service.argv, environment), wanted)
+    argv = service.argv
+    if not argv and service.unit is not None:
+        command = read_command(service.unit.name, runner)
+        argv, environment = (command.argv, command.environment) if command else ([], {})
+    return _etcd_discovery.whole_settings(argv or ["etcd"], environment, runner)
+
+
+def etcd_access(service: Service, wanted: Access, runner: Runner = run) -> Access:
+    """How to ask this host's etcd."""
+    if all(wanted):
+        return wanted
+    server = next((argv for _pid, argv, _environment in _etcd_discovery.processes(program="kube-apiserver")), [])
+    return _etcd_discovery.choose_access(etcd_settings(service, runner), wanted, server)
 
 
 def etcd_works(access: Access) -> Optional[str]:
@@ -200,6 +217,15 @@ class Prober:
             path = KUBELET_CONF if missing else self.kubeconfig
             self._api_access = access_of(read_kubeconfig(path, self.host.runner), path)
         return self._api_access
+
+    def administrator(self) -> ApiAccess:
+        """Who the administrator is to the API server: a kubelet may not write what has to be written.
+
+        :raises CareError: that kubeconfig is missing or cannot be used.
+        """
+        if not os.path.exists(self.kubeconfig):
+            raise CareError(f"There is no kubeconfig {self.kubeconfig}.")
+        return self.api_access()
 
     def problem(self, service: Service) -> Optional[str]:
         """Whether a running component is well, by its own word."""

@@ -316,7 +316,8 @@ class Care:
         return self.prober.problem(service)
 
     def last_words(self, unit: str) -> str:
-        done = self.host.runner(["journalctl", f"--unit={unit}", "--no-pager", "--lines=1", "--output=cat"])
+        # By --unit systemd's own lines come too, and the last one tells no more than that it has ended.
+        done = self.host.runner(["journalctl", f"_SYSTEMD_UNIT={unit}", "--no-pager", "--lines=1", "--output=cat"])
         return f"it said last: {done.out.strip()[-300:].rstrip('.') or 'nothing'}"
 
     def evidence(self, names: list[str]) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Stopping:
             done = self.host.runner(["systemctl", "stop", "--no-block", self.service.unit.name])
             if done.rc != 0:
                 raise CareError(f"systemd does not stop {self.service.unit.name}: {done.last_words}.")
+            self._next = time.monotonic() + self.grace if self._short else None
             return
         wait = self._patience() if self.service.running else 0.0
         _service_manifest.park(self.service.manifests, parking)
@@ -127,10 +128,14 @@ class Stopping:
         name = self.service.unit.name if self.service.unit else ""
         unit = self.host.unit(name)
         if running:
+            if self._next is not None and time.monotonic() >= self._next:
+                # A unit that is being stopped is not started again for that, whatever its Restart= says.
+                self.host.runner(["systemctl", "kill", "--signal=SIGKILL", name])
+                self.ended_by, self._next = signal.SIGKILL.name, None
             return f"{name} still runs as process {running[-1].pid}"
         if unit is not None and unit.active not in ("inactive", "failed"):
             return f"{name} is {unit.active}"
-        return None
+        return still_held(self.service.argv) if self.service.name == "etcd" else None
 
 
 def end(process: Process, number: signal.Signals, proc: str = "/proc") -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Jobs
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet_detour import Detour
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 
@@ -32,5 +33,6 @@ def abort(timeout: float, check_mode: bool, runner: Runner = run, directory: str
             ended = jobs.wait(deadline)
             jobs.mark_taken()
             results.update(rc=ended.rc, output=ended.output, seconds=ended.seconds)
+        Detour(runner, timeout).end()
         _record.put_away(directory)
     return results

@@ -40,13 +40,15 @@ options:
         are Ready, and controller manager and scheduler each have a leader that is seen to renew its lease.
       - V(node) is healthy when O(node) is Ready, its heartbeat is newer than O(since), and the pods of DaemonSets on
         it are Ready.
-    type: str
+      - Several are healthy when all of them are in the same look; V(cluster) stands alone.
+    type: list
+    elements: str
     required: true
     choices: [cluster, control_plane, node]
   node:
     description:
-      - The node's name in the cluster; required with O(scope=node).
-      - With O(scope=control_plane), O(version) and the static pods are those of this node only.
+      - The node's name in the cluster; required with V(node) in O(scope).
+      - With V(control_plane) in O(scope), O(version) and the static pods are those of this node only.
     type: str
   version:
     description:
@@ -145,7 +147,7 @@ api_servers:
   elements: dict
   sample: [{server: "10.80.0.11:6443", ready: true, version: v1.35.4}]
 leaders:
-  description: Who holds the leases of controller manager and scheduler (O(scope=control_plane)).
+  description: Who holds the leases of controller manager and scheduler (V(control_plane) in O(scope)).
   returned: always
   type: dict
   sample: {kube-controller-manager: master2_5d1c, kube-scheduler: master1_8a0b}
@@ -165,7 +167,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._health import Wanted, read_since
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._health import CHECKS, Wanted, read_since
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._health_run import Options, watch_health
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import auth_argument_spec, connect
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import renew
@@ -177,9 +180,13 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 def health(module: AnsibleModule) -> dict[str, Any]:
     """One call waits for the whole scope."""
     params = module.params
+    if "node" in params["scope"] and not params["node"]:
+        raise CareError("The health of a node is asked for, and no node is named (option node).")
+    if "cluster" in params["scope"] and len(set(params["scope"])) > 1:
+        raise CareError("The scope cluster stands alone (option scope); look at the others in a task of their own.")
     version = parse(params["version"]) if params["version"] else None
     options = Options(
-        scope=params["scope"],
+        scopes=tuple(dict.fromkeys(params["scope"])),
         wanted=Wanted(params["node"], version, read_since(params["since"]), params["boot_id"]),
         api_servers=tuple(params["api_servers"]),
         timeout=params["timeout"],
@@ -197,7 +204,7 @@ def main() -> None:
         health,
         argument_spec={
             **auth_argument_spec(),
-            "scope": {"type": "str", "required": True, "choices": ["cluster", "control_plane", "node"]},
+            "scope": {"type": "list", "elements": "str", "required": True, "choices": list(CHECKS)},
             "node": {"type": "str"},
             "version": {"type": "str"},
             "since": {"type": "str"},
@@ -209,7 +216,6 @@ def main() -> None:
             "wait": {"type": "bool", "default": True},
             "lock_run": {"type": "str"},
         },
-        required_if=[("scope", "node", ["node"])],
         supports_check_mode=True,
     )
 

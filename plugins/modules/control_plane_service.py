@@ -76,8 +76,10 @@ options:
     description:
       - Seconds that a static pod's process is given to end by itself before it is sent SIGTERM by its process id, and
         as many again before SIGKILL.
-      - By default what its manifest says (30 when it says nothing) and 5 more; less when no kubelet runs, or when a
-        restarted kubelet cannot reach the API and so cleans up nothing.
+      - A systemd unit's processes are sent SIGKILL after as many seconds; by default after those of the unit itself
+        (C(TimeoutStopSec)).
+      - For a static pod by default what its manifest says (30 when it says nothing) and 5 more; less when no kubelet
+        runs, or when a restarted kubelet cannot reach the API and so cleans up nothing.
     type: int
   timeout:
     description: Seconds that the whole may take.

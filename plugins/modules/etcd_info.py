@@ -11,11 +11,12 @@ version_added: 0.1.0
 author:
   - clustercare.kubeadm authors (@clustercare)
 description:
-  - Runs on a control-plane host, finds its etcd by itself (from the running process, else from its static pod manifest)
-    and asks every member of the cluster through etcd's JSON gateway.
+  - Runs on a control-plane host, finds its etcd by itself (from the running process, else from its static pod manifest
+    or its systemd unit) and asks every member of the cluster through etcd's JSON gateway.
   - Every member must have started and answer, all must agree on one leader, none may be a learner, lag behind or
     raise an alarm, and a read that needs the majority must work through each of them.
-  - Needs root, and nothing but Python's standard library; C(kubectl) on the host only when etcd does not run.
+  - Needs root, and nothing but Python's standard library; C(kubectl) on the host only when etcd does not run, or
+    takes its settings from a configuration file.
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes
   - clustercare.kubeadm.reconnecting

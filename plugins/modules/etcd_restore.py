@@ -44,9 +44,10 @@ options:
       - V(stage) brings the snapshot from the controller, proves it, and makes the new data directory beside the
         present one. With O(safety) it takes a snapshot of the present data first. A host that joins the others gets an
         empty directory instead.
-      - V(arm) sets a timer of systemd that gives this host its old data and manifests back, unless the restore has
+      - V(arm) sets a timer of systemd that gives this host its old data and control plane back, unless the restore has
         come to V(mark) by then. It needs no connection, and survives a restart of the host.
-      - V(stop_api) and V(stop_etcd) stop the static pods, with proof. V(swap) renames the new data into its place.
+      - V(stop_api) and V(stop_etcd) stop the static pods or systemd units, with proof; nothing but a later step starts
+        them again. V(swap) renames the new data into its place.
       - V(start_etcd) starts etcd and ends when this host's member sees all members at the same revision with the same
         hash. V(mark) notes it; from then on the timer no longer gives the old data back.
       - V(start_api) starts the API server and writes through it. V(finish) starts the rest and takes the timer away.
@@ -144,8 +145,17 @@ look:
       description: What runs etcd, V(static_pod), V(systemd), V(process) or V(absent).
       type: str
       sample: static_pod
+    components:
+      description: The same of etcd and of each component of the control plane, with its unit.
+      type: dict
+      sample: {etcd: {kind: systemd, unit: etcd.service, masked: false}}
+    obstacles:
+      description: Why this host could not be restored, in words.
+      type: list
+      elements: str
+      sample: []
     member:
-      description: The member's name, from its flags.
+      description: The member's name, from its flags, environment or configuration file.
       type: str
       sample: cp1
     peer_url:
@@ -157,11 +167,11 @@ look:
       type: str
       sample: /var/lib/etcd
     etcd_version:
-      description: Version in its manifest's image.
+      description: Version in its manifest's image, or what its program says.
       type: str
       sample: 3.6.5
     kubernetes_version:
-      description: Version in the image of the API server's manifest.
+      description: Version in the image of the API server's manifest, or what its program says.
       type: str
       sample: 1.34.4
     etcd:

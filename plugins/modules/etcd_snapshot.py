@@ -120,13 +120,13 @@ options:
     type: path
     version_added: 0.2.0
   member_name:
-    description: With O(state=restored), the member's name. Found out from this host's etcd or its manifest.
+    description: With O(state=restored), the member's name. Found out from this host's etcd, its manifest or its unit.
     type: str
     version_added: 0.2.0
   peer_url:
     description:
       - With O(state=restored), the URL at which the member's peers reach it, such as V(https://10.0.0.11:2380).
-      - Found out from this host's etcd or its manifest.
+      - Found out from this host's etcd, its manifest or its unit.
     type: str
     version_added: 0.2.0
   initial_cluster:

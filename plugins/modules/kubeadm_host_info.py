@@ -39,6 +39,8 @@ options:
     description:
       - Seconds to wait for the local API server when it is away because an unfinished upgrade of this collection left
         it so. The facts say when it stays away. V(0) does not wait.
+      - For up to 30 of them a static pod is waited for that does not run though its manifest is in place; a scheduler
+        that has just lost its lease is about to be started again.
     type: int
     default: 0
     version_added: 0.2.0

@@ -172,6 +172,16 @@ leader_moved:
   returned: when kubeadm was run or the kubelet was restarted on a master
   type: dict
   sample: {from: cp1, to: cp2}
+kubelet_server:
+  description:
+    - The API server of another master that the kubelet spoke to while kubeadm made this master's own anew; V(null) when
+      it kept its own, as the only master's does, one where pods of everybody may run, or one that does not get its
+      kubeconfig the way kubeadm sets it up.
+    - The kubelet is restarted for it before kubeadm and after it. Until then its drop-in C(90-clustercare.conf) lies
+      in C(/run/systemd/system/kubelet.service.d).
+  returned: when kubeadm was run on a master
+  type: str
+  sample: 10.80.0.12:6443
 record:
   description:
     - What the host's disk now holds about the run. C(phase) is what was begun last, V(done) after the kubelet.

@@ -1,8 +1,8 @@
 # Copyright (c) 2026, the clustercare.kubeadm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Nodes are taken out of service, patched, rebooted and given back: one master and five workers.
+"""Nodes are taken out of service, patched, rebooted and given back: one master and five workers, then three masters.
 
-The tests share the cluster and leave it as they found it: every node Ready, in service and unlocked.
+The tests share their cluster and leave it as they found it: every node Ready, in service and unlocked.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, Played, play, playing, wait_for
+from harness import Lab, Played, play, playing, task, wait_for
 
 pytestmark = pytest.mark.long
 
@@ -73,6 +74,10 @@ def cluster(lab: Lab) -> Lab:
 def inventory(cluster: Lab) -> Iterator[Path]:
     """The lab's inventory, and afterwards the proof that nothing is left behind."""
     yield Path(cluster.status()["inventory"])
+    nothing_is_left(cluster)
+
+
+def nothing_is_left(cluster: Lab) -> None:
     assert cluster.cordoned() == [] and cluster.not_ready() == []
     assert holder(cluster) is None
 
@@ -108,14 +113,16 @@ def watched(lab: Lab) -> Iterator[list[set[str]]]:
 
     def look() -> None:
         while not done.wait(0.5):
-            out = {
-                name
-                for name, node in lab.nodes().items()
-                if node["spec"].get("unschedulable")
-                or not any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
-            }
-            if out not in seen:
-                seen.append(out)
+            # An answer is lost when the API server that gives it goes down; what is looked at comes again.
+            with suppress(AssertionError):
+                out = {
+                    name
+                    for name, node in lab.nodes().items()
+                    if node["spec"].get("unschedulable")
+                    or not any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
+                }
+                if out not in seen:
+                    seen.append(out)
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -309,3 +316,81 @@ def test_refuses_what_it_does_not_understand(
 ) -> None:
     played = maintain(inventory, **variables)
     assert played.rc != 0 and played.changed == 0 and sentence in words(played), played.output
+
+
+# --- three masters; the last ones, because they have a cluster of their own -------------------------------------
+
+MASTERS = ["cp1", "cp2", "cp3"]
+
+
+@pytest.fixture(scope="module")
+def three(lab: Lab) -> Lab:
+    lab.up(masters=3, workers=1)
+    return lab
+
+
+def healthy_members(inventory: Path, host: str = "cp1") -> list[str]:
+    found = task(inventory, host, "etcd_info")
+    return sorted(m["name"] for m in found.get("etcd", {}).get("members", []) if m["healthy"] and not m["learner"])
+
+
+def test_three_masters_are_rebooted_one_after_the_other_and_the_api_stays(three: Lab) -> None:
+    inventory = Path(three.status()["inventory"])
+    before = {node: boot(three, node) for node in MASTERS}
+    with watched(three) as seen, asked(three) as answers:
+        played = maintain(inventory, maintenance_nodes="masters", maintenance_reboot="always")
+    assert played.rc == 0, played.output
+    assert all(boot(three, node) not in ("", before[node]) for node in MASTERS)
+    assert max(len(out) for out in seen) == 1 and set().union(*seen) == set(MASTERS), seen
+    # Until the load balancer has noticed that an API server went down, it hands out some connections that fail.
+    assert answers.longest_without < 30, f"the API was away for {answers.longest_without:.0f} s"
+    assert healthy_members(inventory) == MASTERS
+    nothing_is_left(three)
+
+
+def test_a_master_stays_in_service_while_etcd_needs_it(three: Lab) -> None:
+    inventory = Path(three.status()["inventory"])
+    before = boot(three, "cp1")
+    three.run("power-off", "cp3")
+    try:
+        wait_for("etcd misses a member", lambda: healthy_members(inventory) == ["cp1", "cp2"])
+        refused = maintain(inventory, maintenance_nodes="cp1", maintenance_reboot="always")
+        said = words(refused)
+        assert refused.rc != 0 and refused.changed == 0, refused.output
+        assert "Without cp1, etcd would have 1 healthy of 3 members and lose its quorum, which needs 2" in said
+        assert boot(three, "cp1") == before and "cp1" not in three.cordoned() and holder(three) is None
+    finally:
+        three.run("power-on", "cp3")
+        wait_for("all nodes are Ready", lambda: three.not_ready() == [], 300)
+    wait_for("etcd is whole again", lambda: healthy_members(inventory) == MASTERS, 180)
+    nothing_is_left(three)
+
+
+class Answers:
+    """Whether the API answered at its load balancer, asked again and again."""
+
+    def __init__(self) -> None:
+        self.last_good = time.monotonic()
+        self.longest_without = 0.0
+
+
+@contextmanager
+def asked(lab: Lab) -> Iterator[Answers]:
+    answers, done = Answers(), threading.Event()
+
+    def ask() -> None:
+        while not done.wait(0.5):
+            began = time.monotonic()
+            good = lab.kubectl("get", "--raw", "/readyz", "--request-timeout=5s", check=False) == "ok"
+            answers.longest_without = max(
+                answers.longest_without, (began if good else time.monotonic()) - answers.last_good
+            )
+            answers.last_good = began if good else answers.last_good
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield answers
+    finally:
+        done.set()
+        asker.join()

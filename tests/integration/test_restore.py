@@ -60,7 +60,7 @@ class Cluster:
 
     @property
     def masters(self) -> list[str]:
-        return [name for name in self.lab.nodes() if name.startswith("cp")]
+        return [name for name, machine in self.lab.status()["machines"].items() if machine["role"] == "master"]
 
     def restore(self, *more: str, **variables: Any) -> Played:
         return play("restore-etcd.yml", self.inventory, *more, **self.variables(**variables))
@@ -78,7 +78,7 @@ class Cluster:
 
     def serves(self) -> bool:
         ask = f"curl -fsS --max-time 2 http://{self.web}/ | grep -c nginx"
-        return self.lab.ssh("cp1", ask, check=False).strip() not in ("", "0")
+        return self.lab.ssh(next(iter(self.lab.nodes())), ask, check=False).strip() not in ("", "0")
 
     def accident(self) -> None:
         self.lab.kubectl("delete", "deployment", "web", "--ignore-not-found")
@@ -87,7 +87,7 @@ class Cluster:
 
     def processes(self, master: str) -> dict[str, str]:
         """The pid of each component: another one means that it was restarted."""
-        return {name: self.lab.ssh(master, f"pgrep -o -f '^{name} '").strip() for name in COMPONENTS}
+        return {name: self.lab.ssh(master, f"pgrep -o -f '^(/usr/local/bin/)?{name} '").strip() for name in COMPONENTS}
 
     def units(self, master: str) -> str:
         return self.lab.ssh(master, "ls /etc/systemd/system | grep clustercare", check=False).strip()

@@ -310,8 +310,21 @@ class TestUnits:
         assert well(units, name) and pids(units, name) == {started["services"][name]["pid"]}
         assert not care(units, name, "started")["changed"]
         restarted = care(units, name, "restarted", allow_outage=True)
+        assert not restarted["failed"], restarted
         assert well(units, name) and pids(units, name) == {restarted["services"][name]["pid"]}
         assert restarted["services"][name]["pid"] != started["services"][name]["pid"]
+        if name == "etcd":
+            # That long without etcd, a scheduler gives up, and this unit does not start it again.
+            assert not care(units, "kube-scheduler", "started")["failed"]
+
+    def test_a_unit_that_has_died_is_found_by_what_it_starts(self, units: Lab) -> None:
+        units.ssh("cp1", "sudo systemctl kill --signal=SIGKILL planner")
+        wait_for("no scheduler is left", lambda: pids(units, "kube-scheduler") == set(), 30)
+        row = info(units)["kube-scheduler"]
+        assert (row["state"], row["unit"]) == ("failed", "planner.service")
+        started = care(units, "kube-scheduler", "started")
+        assert not started["failed"] and started["changed"], started
+        assert well(units, "kube-scheduler")
 
     def test_a_unit_that_ignores_sigterm_is_killed_and_put_back_in_time(self, units: Lab) -> None:
         (deaf,) = pids(units, "kube-scheduler")

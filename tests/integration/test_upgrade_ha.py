@@ -3,7 +3,8 @@
 """Clusters of three and five masters go one minor up under load, while their runs are killed, cut off and made to fail.
 
 Each class is one cluster's life: its tests stand in order, and each starts where the one before it ended. The sample
-service and its name are asked from the first kill to the end, and not one answer may be missing.
+service and its name are asked from the first kill to the end, and not one answer may be missing. The seven machines of
+the second class share the cores of one: an answer may take its time there, but it has to come.
 """
 
 from __future__ import annotations
@@ -21,7 +22,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, Played, Watch, command_of, kill, kubeadm_upgrades, machine_of, play, playing, wait_for
+from harness import (
+    Lab,
+    Played,
+    Watch,
+    command_of,
+    kill,
+    kubeadm_upgrades,
+    led_astray,
+    machine_of,
+    play,
+    playing,
+    wait_for,
+)
 
 from lab.images import NGINX
 from lab.processes import Process
@@ -216,8 +229,8 @@ def one_line(played: Played) -> str:
 # --- moments that are met in both clusters
 
 
-def killed_with_a_new_etcd(scene: Scene) -> None:
-    scene.lab.run("workload", "start", "--rate", "10")
+def killed_with_a_new_etcd(scene: Scene, limit: float = 1.0) -> None:
+    scene.lab.run("workload", "start", "--rate", "10", "--limit", f"{limit:g}")
     for worker in ("w1", "w2"):
         assert scene.pods("app=web", worker, "-n", "lab-workload") and scene.pods("app=held", worker)
     scene.kill_when(
@@ -227,6 +240,7 @@ def killed_with_a_new_etcd(scene: Scene) -> None:
 
 
 def killed_between_control_plane_and_upload_config(scene: Scene) -> None:
+    assert led_astray(scene.lab.name) == ["cp1"], "the dead run's kubeadm goes on, and with it the kubelet's detour"
     with scene.running() as process:
         moment = "kubeadm comes to the scheduler of cp1, the last of its static pods"
         scene.await_in(process, moment, lambda: scene.kubeadm("cp1", 'Preparing for "kube-scheduler" upgrade'), 600)
@@ -273,6 +287,7 @@ def arrives(scene: Scene) -> None:
     assert scene.lab.cordoned() == []
     assert scene.report()["outcome"] == "upgraded"
     assert scene.lab.evicted_twice() == []
+    assert led_astray(scene.lab.name) == []
     assert not any(process.alive() for process in scene.left), "something of a killed run is still at work"
     holder = ["get", "lease", "clustercare", "-n", "kube-system", "--ignore-not-found"]
     assert scene.lab.kubectl(*holder, "-o", "jsonpath={.spec.holderIdentity}") == ""
@@ -349,6 +364,7 @@ class TestThreeMastersAndAllProcessesKilled:
         wait_for("the old API server of cp2 is ready", lambda: scene.lab.ssh(*ready, check=False) == "ok", 120)
         assert scene.lab.kubelet_versions()["cp1"] == f"v{TARGET}"
         assert scene.lab.not_ready() == []
+        assert led_astray(scene.lab.name) == []
         scene.check_service()
 
     def test_killed_in_node(self, scene: Scene) -> None:
@@ -407,7 +423,7 @@ class TestFiveMastersAndTheMainProcessKilled:
             yield scene
 
     def test_killed_with_a_new_etcd(self, scene: Scene) -> None:
-        killed_with_a_new_etcd(scene)
+        killed_with_a_new_etcd(scene, limit=3)
 
     def test_killed_between_control_plane_and_upload_config(self, scene: Scene) -> None:
         killed_between_control_plane_and_upload_config(scene)
@@ -473,7 +489,8 @@ class TestFiveMastersAndTheMainProcessKilled:
         played = scene.run(upgrade_abort=True)
         assert played.rc == 0, played.output
         assert scene.lab.cordoned() == []
-        assert {name: scene.record(name) for name in scene.disks} == dict.fromkeys(scene.disks)
+        # What was done stays on record; nothing is open any more.
+        assert {(scene.record(name) or {"phase": "none"})["phase"] for name in scene.disks} == {"none", "done"}
         wait_for("the dead run's drain has ended", lambda: not any(one.alive() for one in scene.left), 60)
         assert scene.pods("app=held", "w1") and scene.lab.cordoned() == []
 

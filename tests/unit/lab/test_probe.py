@@ -113,12 +113,12 @@ def run_probe(tmp_path: Path, server: Any, seconds: Any, monkeypatch: pytest.Mon
         return None
 
     monkeypatch.setattr(probe, "ask_name", no_name)
-    monkeypatch.setattr(probe, "LIMIT", 0.3)
     options = argparse.Namespace(
         web=server.address,
         dns="127.0.0.1",
         resolve="x",
         patience=1.0,
+        limit=0.3,
         home=home or os.getpid(),
         result=tmp_path / "r",
     )

@@ -38,6 +38,11 @@ def node(name: str, ready: bool = True, **spec: Any) -> Json:
     }
 
 
+def _clock(seconds: int) -> str:
+    """The time of day, so that what is made later is younger."""
+    return time.strftime("%H:%M:%S", time.gmtime(seconds))
+
+
 def pod(
     name: str,
     on: str = "w1",
@@ -52,7 +57,7 @@ def pod(
         "name": name,
         "namespace": namespace,
         "uid": f"uid-{next(_numbers)}",
-        "creationTimestamp": f"2026-11-22T00:00:{next(_numbers) % 60:02d}Z",
+        "creationTimestamp": f"2026-11-22T{_clock(next(_numbers))}Z",
         "labels": more.pop("labels", {"app": of.split("/")[1] if of else name}),
     }
     for key in ("annotations", "finalizers", "deletionTimestamp"):

@@ -44,6 +44,7 @@ class FakeHost:
         self.argvs: list[list[str]] = []
         self.killed: list[tuple[int, int]] = []
         self.deaf: set[str] = set()  # programs that a SIGTERM does not end
+        self.said: dict[str, str] = {}  # by unit, what its processes logged last
         self.kubelet_follows = True
         self.next_pid = 100
         self.host = Host(str(self.manifests), self.runner, str(self.proc), str(self.state), str(self.logs))
@@ -119,19 +120,29 @@ class FakeHost:
                 return Done(argv, 1, "", f"error: {error}")
         if argv[0] == "systemctl":
             return self.systemctl(argv)
+        if argv[0] == "journalctl":
+            return Done(argv, 0, self.journal(argv[1]), "")
         return Done(argv, 0, "", "")
+
+    def journal(self, match: str) -> str:
+        """The last line; by --unit that is systemd's own when a unit has ended."""
+        field, _, name = match.partition("=")
+        return f"{name}: Failed with result 'exit-code'." if field == "--unit" else self.said.get(name, "")
 
     def systemctl(self, argv: list[str]) -> Done:
         name = argv[-1]
         if argv[1] == "show":
-            return Done(argv, 0, self.shown(argv[2]), "")
+            return Done(argv, 0, self.shown_all() if argv[2] == "*.service" else self.shown(argv[2]), "")
         unit = self.units.get(name, {})
         if argv[1] == "stop":
             if name not in self.deaf:
                 self.end(int(unit["MainPID"]))
                 unit.update(ActiveState="inactive", MainPID="0")
-        elif argv[1] == "start":
+        elif argv[1] == "start" and unit["ActiveState"] != "active":
             self.start_unit(name, *json.loads(unit["argv"]), age=0)
+        elif argv[1] == "kill":
+            self.end(int(unit["MainPID"]))
+            unit.update(ActiveState="failed", MainPID="0")
         return Done(argv, 0, "", "")
 
     def shown(self, name: str) -> str:
@@ -139,7 +150,18 @@ class FakeHost:
             return "ActiveState=active\nNextElapseUSecRealtime=Tue 2026-11-24 06:00:00 UTC\n"
         unit = self.units.get(name)
         load = "loaded" if unit else "not-found"
-        return f"LoadState={load}\nActiveState={(unit or {}).get('ActiveState', 'inactive')}\nResult=success\n"
+        words = " ".join(json.loads(unit.get("argv", "[]"))) if unit else ""
+        command = f"ExecStart={{ path={words.split(' ')[0]} ; argv[]={words} ; ignore_errors=no ; pid=0 }}\n"
+        active = (unit or {}).get("ActiveState", "inactive")
+        return f"LoadState={load}\nActiveState={active}\nResult=success\n{command if unit else ''}"
+
+    def shown_all(self) -> str:
+        """Every unit that is loaded, by what it starts."""
+        started = {name: json.loads(unit["argv"]) for name, unit in self.units.items()}
+        return "\n\n".join(
+            f"Id={name}\nExecStart={{ path={argv[0]} ; argv[]={' '.join(argv)} ; ignore_errors=no ; pid=0 }}"
+            for name, argv in started.items()
+        )
 
     def changes(self) -> list[list[str]]:
         """Every program that was run to change something."""

@@ -7,12 +7,15 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _capacity,
+    _drain,
+    _drain_pods,
     _drain_record,
     _drain_requests,
     _node_lock,
@@ -22,6 +25,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Answer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import read_pod
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import node, pod, status
 
 
@@ -214,3 +218,38 @@ def test_how_a_pod_went_away(state: str, action: str, lost: bool, terminating: b
     record = _drain_record.Record(read_pod(found), 0.0, state=state, action=action, answer_lost=lost)
     record.gone(1.0)
     assert record.action == end and record.over
+
+
+# --- how often a node is looked at ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("left", "every"), [(60, 1.0), (21, 1.0), (10, 0.5), (5, 0.25), (1, 0.1)])
+def test_the_fewer_pods_are_ending_the_more_often_a_node_is_looked_at(left: int, every: float) -> None:
+    pods, there = _node_with([pod(f"p{number}", deletionTimestamp=LATER) for number in range(left + 1)])
+    there.pop()
+    pods.look(Deadline(5, "timeout"))
+    assert pods.due_in(time.monotonic()) == pytest.approx(every, abs=0.08)
+
+
+def test_a_node_is_looked_at_once_a_second_while_somebody_waits_or_nobody_ends() -> None:
+    waiting, there = _node_with([pod("asked", deletionTimestamp=LATER), pod("held"), pod("first")])
+    there.pop()
+    waiting.look(Deadline(5, "timeout"))
+    stuck, _there = _node_with([pod("stuck", deletionTimestamp=LATER)])
+    for pods in (waiting, stuck):
+        assert pods.due_in(time.monotonic()) == pytest.approx(1.0, abs=0.08)
+
+
+LATER = "2026-11-24T00:00:00Z"
+
+
+def _node_with(there: list[dict[str, Any]]) -> tuple[_drain_pods.NodePods, list[dict[str, Any]]]:
+    """A node that was looked at once, and the list of its pods, for the next look."""
+    nothing = _drain.Wishes()
+    options = SimpleNamespace(skip_terminating_older_than=None, pod_selector=None, delete=False)
+    api = SimpleNamespace(list=lambda path, deadline, **query: there)
+    budgets = SimpleNamespace(of=lambda one: [])
+    cluster: Any = SimpleNamespace(api=api, options=options, budgets=budgets, daemonsets=frozenset(), wishes=nothing)
+    pods = _drain_pods.NodePods("w1", cluster)
+    pods.look(Deadline(5, "timeout"))
+    return pods, there

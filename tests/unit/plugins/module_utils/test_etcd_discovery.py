@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Optional
@@ -9,6 +10,7 @@ from typing import Any, Optional
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_discovery as discovery
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done, Runner
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 
@@ -111,8 +113,12 @@ def proc(tmp_path: Path) -> Path:
     return tmp_path / "proc"
 
 
-def found_in(proc: Path, asked: Access = NOTHING_ASKED) -> discovery.Etcd:
-    return discovery.discover(asked, manifest="/nonexistent/etcd.yaml", proc=str(proc))
+def no_units(argv: list[str], **_more: Any) -> Done:
+    return Done(argv, 0, "LoadState=not-found\n", "")
+
+
+def found_in(proc: Path, asked: Access = NOTHING_ASKED, runner: Runner = no_units) -> discovery.Etcd:
+    return discovery.discover(asked, manifest="/nonexistent/etcd.yaml", proc=str(proc), runner=runner)
 
 
 def test_the_running_process_tells(proc: Path) -> None:
@@ -152,6 +158,42 @@ def test_the_manifest_tells_when_etcd_is_down(proc: Path, tmp_path: Path, monkey
     monkeypatch.setattr(discovery, "read_objects", lambda paths: [pod] if paths == [str(manifest)] else [])
     etcd = discovery.discover(NOTHING_ASKED, str(manifest), str(proc))
     assert (etcd.name, etcd.pid) == ("cp1", None)
+
+
+def test_the_unit_tells_when_etcd_is_down_and_has_no_manifest(proc: Path) -> None:
+    def runner(argv: list[str], **_more: Any) -> Done:
+        shown = f"LoadState=loaded\nExecStart={{ path=/e/etcd ; argv[]={' '.join(KUBEADM)} ; ignore_errors=no }}\n"
+        return Done(argv, 0, shown if argv[2] == "etcd-member.service" else "LoadState=not-found\n", "")
+
+    etcd = found_in(proc, runner=runner)
+    assert (etcd.name, etcd.data_dir, etcd.pid) == ("cp1", "/var/lib/etcd", None)
+    assert etcd.source == "etcd-member.service"
+
+
+def test_the_settings_of_a_configuration_file(proc: Path, tmp_path: Path) -> None:
+    path = tmp_path / "etcd.yml"
+    path.touch()
+    # With such a file etcd takes nothing from its flags.
+    process(proc, "17", "/usr/bin/etcd", ["etcd", f"--config-file={path}", "--name=other"])
+    config = {"name": "cp1", "data-dir": "/srv/etcd", "listen-client-urls": "https://10.0.0.1:2379"}
+
+    def runner(argv: list[str], **_more: Any) -> Done:
+        return Done(argv, 0, json.dumps(config), "") if argv[0] == "kubectl" else no_units(argv)
+
+    etcd = found_in(proc, runner=runner)
+    assert (etcd.name, etcd.data_dir, etcd.access.endpoint) == ("cp1", "/srv/etcd", "https://10.0.0.1:2379")
+
+
+def test_the_api_servers_certificate_comes_before_etcds_own(proc: Path, tmp_path: Path) -> None:
+    process(proc, "17", "/usr/local/bin/etcd", [*KUBEADM, f"--trusted-ca-file={tmp_path}/ca.crt"])
+    pair = [tmp_path / "client.crt", tmp_path / "client.key"]
+    flags = [f"--etcd-certfile={pair[0]}", f"--etcd-keyfile={pair[1]}"]
+    process(proc, "18", "/usr/local/bin/kube-apiserver", ["kube-apiserver", *flags])
+    assert found_in(proc).access.cert == "/etc/kubernetes/pki/etcd/server.crt"
+    for path in pair:
+        path.touch()
+    access = found_in(proc).access
+    assert [access.cert, access.key] == [str(path) for path in pair]
 
 
 def test_a_host_without_etcd_is_told_apart(proc: Path) -> None:

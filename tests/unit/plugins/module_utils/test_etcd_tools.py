@@ -70,9 +70,8 @@ class Ctr:
         return Done(argv, self.rc if words[0] == "mount" else 0, self.images, "")
 
 
-IMAGES = (
-    "registry.example.org/coredns/coredns:v1.12.1\nregistry.example.org/etcd:3.6.10-0\nregistry.example.org/etcd:3.6.5-0\nsha256:0\n"
-)
+NAMES = ("coredns/coredns:v1.12.1", "etcd:3.6.10-0", "etcd:3.6.5-0")
+IMAGES = "".join(f"registry.example.org/{name}\n" for name in NAMES) + "sha256:0\n"
 
 
 def test_the_program_comes_out_of_the_newest_image_and_nothing_stays_mounted() -> None:

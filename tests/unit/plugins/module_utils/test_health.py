@@ -129,13 +129,13 @@ def lease(moved: float | None, renewed: str | None = AT) -> Lease:
         ),
         # Clocks that are hours apart: a heartbeat seen to change is proof all the same.
         ("node", Seen(nodes=[node()], heartbeat=lease(5.0)), Wanted(node="w1", since=9e9), []),
-        ("control_plane", Seen(pods=control_plane()), Wanted("cp1", NEW), []),
-        ("control_plane", Seen(pods=with_sidecar(control_plane())), Wanted("cp1", NEW), []),
-        ("control_plane", Seen(pods=[*control_plane(), cloud_controller()]), Wanted(version=NEW), []),
-        ("control_plane", Seen(pods=control_plane() + control_plane("cp2", "v1.34.4")), Wanted("cp1", NEW), []),
+        ("control_plane", Seen(static_pods=control_plane()), Wanted("cp1", NEW), []),
+        ("control_plane", Seen(static_pods=with_sidecar(control_plane())), Wanted("cp1", NEW), []),
+        ("control_plane", Seen(static_pods=[*control_plane(), cloud_controller()]), Wanted(version=NEW), []),
+        ("control_plane", Seen(static_pods=control_plane() + control_plane("cp2", "v1.34.4")), Wanted("cp1", NEW), []),
         (
             "control_plane",
-            Seen(pods=control_plane() + control_plane("cp2", "v1.34.4")[:1]),
+            Seen(static_pods=control_plane() + control_plane("cp2", "v1.34.4")[:1]),
             Wanted(None, NEW),
             [
                 "kube-apiserver on cp2 is v1.34.4, not yet v1.35.4",
@@ -146,13 +146,13 @@ def lease(moved: float | None, renewed: str | None = AT) -> Lease:
         ("control_plane", Seen(), Wanted(), ["no static pods of a control plane are there"]),
         (
             "control_plane",
-            Seen(pods=[*control_plane()[:3], static_pod("etcd", ready="False")]),
+            Seen(static_pods=[*control_plane()[:3], static_pod("etcd", ready="False")]),
             Wanted("cp1"),
             ["pod kube-system/etcd-cp1 is not Ready (Running)"],
         ),
         (
             "control_plane",
-            Seen(pods=control_plane(), servers=[Server("10.0.0.1:6443", "[-]etcd failed: reason withheld")]),
+            Seen(static_pods=control_plane(), servers=[Server("10.0.0.1:6443", "[-]etcd failed: reason withheld")]),
             Wanted("cp1"),
             ["the API server at 10.0.0.1:6443 is not ready: [-]etcd failed: reason withheld"],
         ),
@@ -160,7 +160,7 @@ def lease(moved: float | None, renewed: str | None = AT) -> Lease:
         (
             "control_plane",
             Seen(
-                pods=control_plane(),
+                static_pods=control_plane(),
                 servers=[Server("https://10.0.0.1:6443", None, "v1.34.4"), Server("10.0.0.2:6443", None, "v1.34.4")],
             ),
             Wanted("cp1", NEW),
@@ -168,26 +168,26 @@ def lease(moved: float | None, renewed: str | None = AT) -> Lease:
         ),
         (
             "control_plane",
-            Seen(now=100.0, pods=control_plane(), leaders={"kube-scheduler": lease(99.0)}),
+            Seen(now=100.0, static_pods=control_plane(), leaders={"kube-scheduler": lease(99.0)}),
             Wanted("cp1"),
             [],
         ),
         (
             "control_plane",
-            Seen(now=100.0, pods=control_plane(), leaders={"kube-scheduler": lease(80.0)}),
+            Seen(now=100.0, static_pods=control_plane(), leaders={"kube-scheduler": lease(80.0)}),
             Wanted("cp1"),
             ["the leader of kube-scheduler (cp1_x) does not renew its lease"],
         ),
         (
             "control_plane",
-            Seen(now=100.0, pods=control_plane(), leaders={"kube-scheduler": lease(None, None)}),
+            Seen(now=100.0, static_pods=control_plane(), leaders={"kube-scheduler": lease(None, None)}),
             Wanted("cp1"),
             ["kube-scheduler has no leader"],
         ),
     ],
 )
 def test_what_is_missing(scope: str, seen: Seen, wanted: Wanted, said: list[str]) -> None:
-    found = _health.missing(scope, seen, wanted)
+    found = _health.missing([scope], seen, wanted)
     assert len(found) == len(said), found
     for whole, part in zip(found, said):
         assert part in whole
@@ -237,9 +237,9 @@ def test_after_a_reboot_only_what_the_new_boot_says_counts() -> None:
         {"name": "cni", "state": {"running": {"startedAt": "2025-11-22T02:59:00Z"}}},
     ]
     heartbeat = Lease(renewed=1763780500.0, moved=1.0)
-    said = _health.missing("node", Seen(nodes=[found], pods=[pod], heartbeat=heartbeat), wanted)
+    said = _health.missing(["node"], Seen(nodes=[found], pods=[pod], heartbeat=heartbeat), wanted)
     assert len(said) == 2 and "boot old" in said[0] and "has not started since the boot" in said[1]
     found["status"]["nodeInfo"]["bootID"] = "new"
     # The API writes whole seconds.
     pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = "2025-11-22T03:00:00Z"
-    assert _health.missing("node", Seen(nodes=[found], pods=[pod], heartbeat=heartbeat), wanted) == []
+    assert _health.missing(["node"], Seen(nodes=[found], pods=[pod], heartbeat=heartbeat), wanted) == []

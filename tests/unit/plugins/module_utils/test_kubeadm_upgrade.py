@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _evidence,
     _kubeadm_upgrade,
-    _kubelet_restart,
+    _kubelet,
     _record,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
@@ -22,6 +22,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm import CONTROL_PLANE
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Jobs
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_upgrade import Upgrade, options_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet_detour import Detour
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 OLD, NEW = "1.34.4", "1.35.4"
@@ -61,6 +62,19 @@ class Systemd:
         return Done(argv, 0, "", "")
 
 
+class OnPaperDetour(Detour):
+    """Tells after how many starts of kubeadm it was ended."""
+
+    def __init__(self, systemd: Systemd) -> None:
+        super().__init__(systemd, 5)
+        self.systemd = systemd
+        self.ended: list[int] = []
+
+    def end(self) -> bool:
+        self.ended.append(self.systemd.started)
+        return True
+
+
 class OnPaper(Upgrade):
     """An upgrade whose host and cluster are told: ``hosts`` one after the other, the last one for ever."""
 
@@ -83,6 +97,7 @@ class OnPaper(Upgrade):
         check = params.pop("check", False)
         super().__init__(options_of({**defaults, **params}, check), str(directory))
         self.runner = self.systemd  # type: ignore[assignment]
+        self.detour: OnPaperDetour = OnPaperDetour(self.systemd)
 
     def host(self) -> dict[str, Any]:
         return self.hosts.pop(0) if len(self.hosts) > 1 else self.hosts[0]
@@ -92,6 +107,9 @@ class OnPaper(Upgrade):
 
     def lead_elsewhere(self) -> Optional[dict[str, str]]:
         return {"from": "cp1", "to": "cp2"}
+
+    def speak_elsewhere(self, host: dict[str, Any]) -> Optional[str]:
+        return "10.0.0.2:6443"
 
     def read(self, host: dict[str, Any], where: str, what: str) -> dict[str, Any]:
         if "daemonsets" in where:
@@ -125,6 +143,7 @@ def test_kubeadm_is_run_once_and_recorded(tmp_path: pathlib.Path) -> None:
     results = upgrade.run()
     assert results["changed"] and results["rc"] == 0 and upgrade.systemd.started == 1
     assert results["leader_moved"] == {"from": "cp1", "to": "cp2"}
+    assert results["kubelet_server"] == "10.0.0.2:6443" and upgrade.detour.ended == [0, 1]
     assert results["command"] == ["kubeadm", "upgrade", "apply", "v1.35.4", "--yes"]
     assert results["backup"] == str(tmp_path / "backups" / "run-2-kubernetes.tar.gz")
     record = _record.load(str(tmp_path))
@@ -293,5 +312,5 @@ def test_options_that_cannot_be_meant_are_refused(tmp_path: pathlib.Path, params
 
 
 def test_a_dead_health_port_is_told() -> None:
-    assert "does not answer" in str(_kubelet_restart.healthz(("127.0.0.1", 1)))
-    assert _kubelet_restart.healthz(None) is None
+    assert "does not answer" in str(_kubelet.healthz(("127.0.0.1", 1)))
+    assert _kubelet.healthz(None) is None

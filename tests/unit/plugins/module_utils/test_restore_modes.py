@@ -57,6 +57,11 @@ def looks(*masters: dict[str, Any], **all_of_them: Any) -> dict[str, dict[str, A
         f"master-{n}": {
             "node": f"cp{n}",
             "kind": "static_pod",
+            "components": {
+                name: {"kind": master.get("kind", "static_pod"), "unit": None, "masked": False}
+                for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+            },
+            "obstacles": [],
             "running": True,
             "kubelet": True,
             "member": f"cp{n}",
@@ -148,7 +153,7 @@ def test_it_says_why() -> None:
         ),
         ((running(), on_disk(100, None, cluster_id=None), EMPTY), {}, "cluster unknown"),
         ((running(), EMPTY, EMPTY), {"source": "master-2"}, "etcd_restore_from=master-2 has no data"),
-        ((running(), EMPTY, {"kind": "absent"}), {}, "master-3 runs no etcd"),
+        ((running(), EMPTY, {"kind": "absent"}), {}, "master-3 has no etcd"),
     ],
 )
 def test_what_is_not_salvaged(masters: tuple[dict[str, Any], ...], asked: dict[str, Any], said: str | None) -> None:

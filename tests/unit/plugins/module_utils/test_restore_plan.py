@@ -22,6 +22,17 @@ SHA = "a" * 64
 ME = {"hostname": "bastion", "machine_id": "m1", "boot_id": "b1", "pid": 7, "start": 70, "running": []}
 
 
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+
+def components(kind: str = "static_pod", **other: Any) -> dict[str, dict[str, Any]]:
+    """All of one kind, but those that are named with what is other about them."""
+    rows = {name: {"kind": kind, "unit": None, "masked": False} for name in COMPONENTS}
+    if kind == "systemd":
+        rows = {name: {**row, "unit": f"{name}.service"} for name, row in rows.items()}
+    return {name: {**row, **other.get(name.replace("-", "_"), {})} for name, row in rows.items()}
+
+
 def snapshot(**other: Any) -> dict[str, Any]:
     return {
         "name": "etcd-cp1.db",
@@ -45,6 +56,8 @@ def look(name: str, state: Any = None, **other: Any) -> dict[str, Any]:
     return {
         "node": name,
         "kind": "static_pod",
+        "components": components(),
+        "obstacles": [],
         "running": False,
         "kubelet": True,
         "member": name,
@@ -101,6 +114,13 @@ def test_a_lost_cluster_is_restored_from_all_its_members() -> None:
     assert found["seen"] == {"cp1": None, "cp2": None, "cp3": None}
 
 
+@pytest.mark.parametrize("kinds", [components("systemd"), components(etcd={"kind": "systemd", "unit": "etcd.service"})])
+def test_units_are_restored_as_static_pods_are(kinds: dict[str, dict[str, Any]]) -> None:
+    without = all(row["kind"] == "systemd" for row in kinds.values())
+    found = made(looks(kind="systemd", components=kinds, kubelet=not without))
+    assert (found["action"], found["refusals"]) == ("restore", [])
+
+
 def test_two_plans_never_share_a_token() -> None:
     assert made(looks())["token"] != made(looks())["token"]
 
@@ -120,10 +140,16 @@ def test_the_newest_data_is_kept() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": "systemd"}, "systemd"),
-        ({"kind": "absent"}, "no etcd"),
-        ({"wal_dir": "/wal"}, "--wal-dir=/wal"),
+        ({"components": components(etcd={"kind": "absent"})}, "has no etcd"),
+        ({"components": components(etcd={"kind": "process"})}, "whoever started it"),
+        ({"components": components("systemd", kube_apiserver={"kind": "absent"})}, "has no kube-apiserver"),
+        ({"components": components("systemd", kube_scheduler={"masked": True})}, "unmask kube-scheduler.service"),
+        ({"obstacles": ["There is no kubeconfig."]}, "master-2: There is no kubeconfig."),
+        ({"data_dir": "default.etcd"}, "absolute path"),
+        ({"wal_dir": "/wal"}, "move the files of /wal to /var/lib/etcd/member/wal"),
         ({"kubelet": False}, "No kubelet runs"),
+        # With --etcd external the API server is a static pod.
+        ({"kubelet": False, "components": components(etcd={"kind": "systemd"})}, "No kubelet runs"),
         ({"peer_url": None}, "does not say"),
         ({"etcd_version": "3.5.24-0"}, "etcd 3.6"),
         ({"kubernetes_version": "1.35.4"}, "Kubernetes 1.34.4"),

@@ -14,27 +14,40 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_state, _restore_undo
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_hold, _restore_state, _restore_undo
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import copy_code
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import Places, swap
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 
+NO_ACCESS = Access("https://127.0.0.1:2379", None, None, None)
 COMPONENTS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
 
 
 class World:
-    """A master in the middle of a restore."""
+    """A master in the middle of a restore.
 
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    :param by_systemd: what runs as units there; all else are static pods.
+    """
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, by_systemd: tuple[str, ...] = ()) -> None:
         self.fake = FakeHost(root)
-        self.fake.start_unit("kubelet.service", "/usr/bin/kubelet", age=500)
+        self.units = {name: f"{name}.service" for name in by_systemd}
+        self.holds = root / "units"
+        monkeypatch.setattr(_restore_hold, "DIRECTORY", str(self.holds))
+        if len(by_systemd) < len(COMPONENTS):
+            self.fake.start_unit("kubelet.service", "/usr/bin/kubelet", age=500)
         self.places = Places(str(root / "etcd"), str(root / "room"))
         for path, text in ((self.places.live, "old"), (self.places.new, "new")):
             os.makedirs(path)
             Path(path, "db").write_text(text)
         for name in COMPONENTS:
-            self.fake.write(name, *([f"--data-dir={self.places.data_dir}"] if name == "etcd" else []))
+            flags = [f"--data-dir={self.places.data_dir}"] if name == "etcd" else []
+            if name in by_systemd:
+                self.fake.start_unit(f"{name}.service", name, *flags)
+                continue
+            self.fake.write(name, *flags)
             self.fake.start_pod(name)
         self.now = time.monotonic()
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
@@ -54,12 +67,18 @@ class World:
             "had_data": True,
             "access": ["https://127.0.0.1:2379", None, None, None],
             "kubeconfig": "/nowhere",
+            "units": self.units,
             **more,
         }
         _restore_state.save(state, phase, str(self.fake.state))
 
     def park(self, *names: str) -> None:
+        """Stop these, as a restore does."""
+        _restore_hold.hold([self.units[name] for name in names if name in self.units], self.fake.runner)
         for name in names:
+            if name in self.units:
+                self.fake.runner(["systemctl", "stop", "--no-block", self.units[name]])
+                continue
             parking = Path(self.fake.host.parking(name))
             parking.mkdir(parents=True, exist_ok=True)
             os.rename(self.fake.manifests / f"{name}.yaml", parking / f"{name}.yaml")
@@ -73,6 +92,10 @@ class World:
     @property
     def data(self) -> str:
         return Path(self.places.live, "db").read_text()
+
+    @property
+    def held(self) -> list[str]:
+        return sorted(path.parent.name for path in self.holds.rglob("*.conf"))
 
     @property
     def manifests(self) -> list[str]:
@@ -116,6 +139,53 @@ def test_once_all_agree_the_new_data_stays_and_is_served(world: World, phase: st
     assert world.data == "new"
     assert world.manifests == COMPONENTS
     assert world.phase == "serving"
+
+
+BY_SYSTEMD = [tuple(COMPONENTS), ("etcd",)]
+
+
+@pytest.mark.parametrize("by_systemd", BY_SYSTEMD)
+@pytest.mark.parametrize("phase", ["stopping", "swapped", "started"])
+def test_units_get_the_old_data_back_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str, by_systemd: tuple[str, ...]
+) -> None:
+    world = World(tmp_path, monkeypatch, by_systemd)
+    world.park(*COMPONENTS)
+    assert world.held == sorted(f"{name}.service.d" for name in by_systemd)
+    if phase != "stopping":
+        swap(world.places)
+    if phase == "started":
+        _restore_hold.release(["etcd.service"], world.fake.runner)
+        world.fake.runner(["systemctl", "start", "--no-block", "etcd.service"])
+    before = world.fake.pids("etcd")
+    world.at(phase)
+    world.undo()
+    assert (world.data, world.phase, world.held) == ("old", "rolled_back", [])
+    assert all(world.fake.pids(name) for name in COMPONENTS)
+    assert not set(before) & set(world.fake.pids("etcd")), "an etcd that ran on the new data still runs"
+
+
+@pytest.mark.parametrize("by_systemd", BY_SYSTEMD)
+def test_once_all_agree_units_are_started_on_the_new_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_systemd: tuple[str, ...]
+) -> None:
+    world = World(tmp_path, monkeypatch, by_systemd)
+    world.park("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    swap(world.places)
+    world.at("agreed")
+    world.undo()
+    assert (world.data, world.phase, world.held) == ("new", "serving", [])
+    assert all(world.fake.pids(name) for name in COMPONENTS)
+
+
+def test_a_unit_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, tuple(COMPONENTS))
+    world.fake.deaf.add("kube-apiserver.service")
+    began = world.now
+    _restore_undo.operate(world.fake.host, NO_ACCESS, "/nowhere", _restore_undo.SERVERS, "stopped", 120)
+    assert world.fake.pids("kube-apiserver") == []
+    assert world.now - began < 10
+    assert ["systemctl", "kill", "--signal=SIGKILL", "kube-apiserver.service"] in world.fake.argvs
 
 
 @pytest.mark.parametrize(("phase", "served"), [("agreed", False), ("joining", False), ("joined", True)])

@@ -146,3 +146,15 @@ def test_who_may_not_look_at_processes_does_not_say_that_there_are_none(fake: Fa
     (fake.proc / "1" / "ns" / "net").unlink()
     with pytest.raises(CareError, match="needs root"):
         fake.host.look("etcd")
+
+
+def test_a_unit_that_ended_is_found_by_what_it_starts(fake: FakeHost) -> None:
+    pid = fake.start_unit("planner.service", "/usr/local/bin/kube-scheduler", "--v=2")
+    fake.start_unit("watcher.service", "/usr/local/bin/watch", "/usr/local/bin/kube-scheduler")
+    fake.end(pid)
+    fake.units["planner.service"]["ActiveState"] = "failed"
+    found = fake.host.look("kube-scheduler")
+    assert (found.kind, found.state, found.unit and found.unit.name) == ("systemd", "failed", "planner.service")
+    fake.start_unit("other.service", "/opt/kube-scheduler")
+    fake.end(fake.next_pid)
+    assert fake.host.look("kube-scheduler").kind == "absent", "one of two was guessed"

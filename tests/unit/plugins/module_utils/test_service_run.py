@@ -317,11 +317,13 @@ def test_a_unit_that_ends_by_itself_fails_at_once(world: World, monkeypatch: pyt
 
     def broken(name: str, *_argv: str, **_more: float) -> int:
         world.fake.units[name]["ActiveState"] = "failed"
+        world.fake.said[name] = "no such file: scheduler.conf"
         return 0
 
     monkeypatch.setattr(world.fake, "start_unit", broken)
     began = world.now
-    with pytest.raises(CareError, match=r"kube-controller-manager.service ended by itself"):
+    words = r"kube-controller-manager.service ended by itself .*: it said last: no such file: scheduler.conf\.$"
+    with pytest.raises(CareError, match=words):
         world.care("kube-controller-manager", "started")
     assert world.now - began < 5
 

@@ -13,7 +13,7 @@ from ansible.module_utils import basic
 
 HURRY = (
     ("_drain_pods._LOOK_EVERY", 0.05),
-    ("_drain_pods._LOOK_EVERY_AT_THE_END", 0.05),
+    ("_drain_pods._LOOK_AT_MOST_EVERY", 0.05),
     ("_drain_pods._LATE_ARRIVALS", 0.05),
     ("_drain_node._LOOK_AT_NODE_EVERY", 0.1),
     ("_drain_node._LOOK_AT_VOLUMES_EVERY", 0.05),

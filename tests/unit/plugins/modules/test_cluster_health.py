@@ -72,6 +72,25 @@ def test_a_heartbeat_seen_to_change_is_proof_whatever_the_clocks_say(api: FakeAp
     assert result["healthy"] and api.asked.count(("GET", LEASES + "w1")) == 6
 
 
+def test_several_scopes_are_well_in_one_look(api: FakeApi, health: Any) -> None:
+    api.objects["/api/v1/nodes/w1"] = api.nodes["w1"]
+    result = health(scope=["node", "control_plane"], node="w1", timeout=0.2)
+    assert result["failed"] and "Waiting for node w1 and the control plane" in result["msg"]
+    assert "kube-apiserver has no pod on w1" in result["msg"] and [found["name"] for found in result["nodes"]] == ["w1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"scope": ["control_plane", "node"]}, "no node is named (option node)"),
+        ({"scope": ["cluster", "node"], "node": "w1"}, "cluster stands alone (option scope)"),
+    ],
+)
+def test_scopes_that_cannot_be(api: FakeApi, health: Any, options: dict[str, Any], said: str) -> None:
+    result = health(**options)
+    assert result["failed"] and said in result["msg"] and not api.asked
+
+
 def test_an_api_server_is_asked_past_the_load_balancer(api: FakeApi, health: Any) -> None:
     other = FakeApi()
     other.objects["/readyz"] = {}

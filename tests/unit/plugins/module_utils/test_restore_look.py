@@ -1,0 +1,112 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a restore finds out of a master whose control plane systemd runs, or ran."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_look
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate import CLIENT_AUTH, SERVER_AUTH
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import ca_sha256
+from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
+
+NOTHING_ASKED = Access("", None, None, None)
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakeHost:
+    return FakeHost(tmp_path)
+
+
+def stopped(fake: FakeHost, name: str, *flags: str) -> Any:
+    """A component whose unit is there and does not run."""
+    pid = fake.start_unit(f"{name}.service", f"/opt/{name}", *flags)
+    fake.end(pid)
+    fake.units[f"{name}.service"].update(ActiveState="failed", MainPID="0")
+    return fake.host.look(name)
+
+
+def test_etcd_that_does_not_run_is_found_by_its_unit(fake: FakeHost, tmp_path: Path) -> None:
+    etcd = stopped(fake, "etcd", "--name=cp1", "--data-dir=/srv/etcd", "--listen-client-urls=https://[::1]:2379")
+    client = [tmp_path / "client.crt", tmp_path / "client.key"]
+    for path in client:
+        path.touch()
+    server = stopped(fake, "kube-apiserver", f"--etcd-certfile={client[0]}", f"--etcd-keyfile={client[1]}")
+    found = _restore_look.find_etcd(etcd, server, NOTHING_ASKED, fake.runner)
+    assert (found.flags["name"], found.flags["data-dir"]) == ("cp1", "/srv/etcd")
+    assert found.access.endpoint == "https://[::1]:2379"
+    assert (found.access.cert, found.access.key) == (str(client[0]), str(client[1]))
+    row = _restore_look.component(etcd, fake.runner)
+    assert row == {"kind": "systemd", "unit": "etcd.service", "masked": False}
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("etcd Version: 3.6.5\nGit SHA: abc\nGo Version: go1.24.7\n", "3.6.5"),
+        ("Kubernetes v1.34.4\n", "1.34.4"),
+        ("", None),
+    ],
+)
+def test_a_units_program_says_its_version(fake: FakeHost, said: str, version: Optional[str]) -> None:
+    service = stopped(fake, "etcd")
+
+    def runner(argv: list[str], **more: Any) -> Done:
+        return Done(argv, 0, said, "") if argv == ["/opt/etcd", "--version"] else fake.runner(argv, **more)
+
+    assert _restore_look.version_of(service, runner) == version
+
+
+def test_a_static_pods_image_says_its_version(fake: FakeHost) -> None:
+    fake.write("kube-apiserver")
+    assert _restore_look.version_of(fake.host.look("kube-apiserver"), fake.runner) == "1.34.4"
+
+
+def pem(content: bytes) -> str:
+    return f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(content).decode()}\n-----END CERTIFICATE-----\n"
+
+
+def test_the_cluster_is_known_by_the_certificate_that_its_pods_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = {name: tmp_path / name for name in ("root", "client", "kubeadm")}
+    for name, path in paths.items():
+        path.write_text(pem(name.encode()))
+    monkeypatch.setattr(_restore_look, "CA_CERT", str(paths["kubeadm"]))
+    manager, server = [f"--root-ca-file={paths['root']}"], [f"--client-ca-file={paths['client']}"]
+    found = [
+        _restore_look.cluster_ca(["m", *manager], ["s", *server]),
+        _restore_look.cluster_ca(["m"], ["s", *server]),
+        _restore_look.cluster_ca(["m", "--root-ca-file=/nowhere"], ["s"]),
+    ]
+    assert found == [ca_sha256(str(paths[name])) for name in ("root", "client", "kubeadm")]
+    assert len(set(found)) == 3
+
+
+@pytest.mark.parametrize(
+    ("usages", "flags", "said"),
+    [
+        (SERVER_AUTH + CLIENT_AUTH, {"client-cert-auth": "true"}, None),
+        (SERVER_AUTH, {"client-cert-auth": "true"}, "lacks the usage clientAuth"),
+        (SERVER_AUTH, {"trusted-ca-file": "/ca"}, "lacks the usage clientAuth"),
+        # Without such an extension a certificate may be used for everything.
+        (b"", {"client-cert-auth": "true"}, None),
+        (SERVER_AUTH, {}, None),
+        (SERVER_AUTH, {"client-cert-auth": "true", "client-cert-file": "/client"}, None),
+        (SERVER_AUTH + CLIENT_AUTH, {"enable-grpc-gateway": "false"}, "switched off"),
+    ],
+)
+def test_members_that_could_not_be_compared(
+    tmp_path: Path, usages: bytes, flags: dict[str, str], said: Optional[str]
+) -> None:
+    path = tmp_path / "server.crt"
+    path.write_text(pem(b"whatever" + usages))
+    found = _restore_look.gateway_obstacle({"cert-file": str(path), **flags})
+    assert (said in (found or "")) if said else found is None
