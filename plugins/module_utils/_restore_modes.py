@@ -14,15 +14,14 @@ import uuid
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_plan
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import (
-    Asked,
-    Looks,
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import open_run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_refusals import (
     cluster_name,
     confirmation_refusal,
     has_quorum,
     host_refusals,
     membership_refusals,
-    open_run,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_salvage import (
     Candidate,

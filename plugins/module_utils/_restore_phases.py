@@ -5,39 +5,31 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import time
 from typing import Any, Callable, NamedTuple, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_api, _restore_state
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_api, _restore_state
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import Wanted, parse_cluster, restore
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import give, make_missing, owner_of
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_save import Saving, save
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import parse_cluster
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree import (
     Agreement,
     before,
     serves_peers,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import Undo
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import agree, join, make_empty
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import Found, etcd_now, find_etcd
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import epoch
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import agree, join
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_source import salvage
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_stage import stage
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
-    OF_MODE,
     ROLLED_BACK,
     ROLLING_BACK,
     reached,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import (
     is_swapped,
-    prove_renames,
-    room_for,
     swap,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import (
@@ -45,7 +37,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo 
     give_back,
     operate,
     places_of,
-    units_of,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
@@ -53,7 +44,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe
     local_server,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory
 
 _MARGIN = 30.0  # seconds that the dead man's timer must be away before another step is begun
 _FOR_ANOTHER = 15.0  # seconds that a member waits for the one before it
@@ -153,107 +143,7 @@ class Restore:
         access = Access(*here["access"])
         return operate(self.host, access, self.options.kubeconfig, names, state, max(1.0, self.deadline.left), prove)
 
-    # --- P1: all is made ready, and nothing is touched
-
-    def stage(self) -> dict[str, Any]:
-        state = self.state
-        if state and state["run"] == self.run:
-            return {"state": state}
-        now = state["run"] if state else None
-        if now != self.plan["seen"].get(self.node):
-            raise CareError(f"Another run is at work on {self.node}: {now} was begun since this one looked.")
-        self.forget_staged()
-        home = _record.private_directory("restore", self.run, directory=self.host.directory)
-        etcd = self.host.look("etcd")
-        found = find_etcd(etcd, self.host.look("kube-apiserver"), self.options.etcd, self.host.runner)
-        flags, access = found.flags, found.access
-        data_dir = flags["data-dir"]
-        owner = owner_of(data_dir, found.user, found.group)
-        make_missing(data_dir, owner)
-        room = room_for(data_dir, home)
-        private_directory(room)
-        prove_renames(room, data_dir)
-        old = etcd_now(etcd, access)
-        safety = self.keep_present() if self.options.safety else self.salvaged()
-        joins = flags["name"] not in parse_cluster(self.plan["initial_cluster"])
-        made = None
-        if joins:
-            make_empty(room, etcd)
-        else:
-            made = self.restore(found, home, room)
-        give(os.path.join(room, "new", "member"), owner)
-        self.state = {}
-        self.save(
-            "staged",
-            run=self.run,
-            begun=_record.now(),
-            node=self.node,
-            snapshot=self.plan["snapshot"],
-            initial_cluster=self.plan["initial_cluster"],
-            token=self.plan["token"],
-            bump_revision=self.plan["bump_revision"],
-            mode=self.plan["mode"],
-            **{name: self.plan.get(name) for name in OF_MODE},
-            joins=joins,
-            revision=int(self.plan["snapshot"]["revision"]) + int(self.plan["bump_revision"]),
-            member=flags["name"],
-            peer_url=flags["initial-advertise-peer-urls"].split(",")[0],
-            data_dir=data_dir,
-            room=room,
-            home=home,
-            had_data=os.path.isdir(os.path.join(data_dir, "member")),
-            old_cluster_id=old["cluster_id"],
-            access=list(access),
-            kubeconfig=self.options.kubeconfig,
-            manifests_dir=self.host.manifests_dir(),
-            units=units_of(self.host, ["etcd", *SERVERS]),
-            safety=safety,
-        )
-        return self.shown(restored=made, safety=safety)
-
-    def restore(self, etcd: Found, home: str, room: str) -> dict[str, Any]:
-        """The new data out of the snapshot, beside the present one."""
-        snapshot = os.path.join(home, "snapshot.db")
-        found = existing(snapshot)
-        if found is None or found["sha256"] != self.plan["snapshot"]["sha256"]:
-            raise CareError(f"{snapshot} on {self.node} is not the snapshot that was proven on the controller.")
-        wanted = Wanted(
-            snapshot=snapshot,
-            data_dir=os.path.join(room, "new"),
-            name=etcd.flags["name"],
-            peer_url=etcd.flags["initial-advertise-peer-urls"].split(",")[0],
-            initial_cluster=self.plan["initial_cluster"],
-            token=self.plan["token"],
-            bump_revision=self.plan["bump_revision"],
-            etcdutl=etcd.etcdutl,
-            allow_version_change=self.options.allow_version_change,
-        )
-        made: dict[str, Any] = restore(etcd.access, wanted, self.deadline, False, self.host.runner)["restored"]
-        return made
-
-    def forget_staged(self) -> None:
-        """Remove what a run left that never came further than staging: it is all our own, and no data of etcd's."""
-        old = self.state
-        if not old or not os.path.isdir(str(old.get("home"))):
-            return
-        if old["phase"] != "staged":
-            # Its own directory tells what became of it, when this one's state takes its place.
-            path = os.path.join(old["home"], _restore_state.FILE)
-            _record.write_private(path, (json.dumps(old, indent=1, sort_keys=True) + "\n").encode())
-            return
-        for path in sorted({old["home"], old["room"]}):
-            if not os.path.exists(os.path.join(path, "previous")):
-                shutil.rmtree(path, ignore_errors=True)
-
-    def keep_present(self) -> str:
-        """A proven snapshot of what is about to be replaced; where it is."""
-        saving = Saving(self.options.safety_dir, f"before-restore-{self.run}.db", None, "auto", self.options.timeout)
-        return str(save(self.options.etcd, saving, False, self.host.runner)["snapshot"]["path"])
-
-    def salvaged(self) -> Optional[str]:
-        """Where the snapshot of the present data is, when this host's was salvaged."""
-        path = os.path.join(self.options.safety_dir, str(self.plan["snapshot"]["name"]))
-        return path if self.plan["mode"] == "salvage" and os.path.exists(path) else None
+    # --- P1: all is ready, and each host can help itself
 
     def arm(self) -> dict[str, Any]:
         """Let this host help itself, should nobody else do."""
@@ -456,7 +346,7 @@ def _holder(controller: dict[str, Any]) -> dict[str, Any]:
 
 PHASES: dict[str, Callable[[Restore], dict[str, Any]]] = {
     "salvage": salvage,
-    "stage": Restore.stage,
+    "stage": stage,
     "arm": Restore.arm,
     "stop_api": Restore.stop_api,
     "stop_etcd": Restore.stop_etcd,

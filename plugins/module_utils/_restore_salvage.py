@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Optional
 
-Looks = dict[str, dict[str, Any]]
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Looks
 
 
 class Candidate(NamedTuple):

@@ -190,8 +190,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_modes import plan
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import Asked
 
 ASKED = tuple(name for name in Asked._fields if name != "without")
 

@@ -11,6 +11,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import ENDS, Options, Restore
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_stage import stage
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 
 
@@ -45,7 +46,7 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(CareError, match="knows nothing of the restore r1"):
         step.swap()
     with pytest.raises(CareError, match="r2 was begun since this one looked"):
-        step.stage()
+        stage(step)
     assert step.rollback()["state"]["run"] == "r2"
 
 

@@ -7,14 +7,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import (
-    Asked,
-    at_work,
-    epoch,
-    joined_after,
-    plan,
-    words_of_age,
-)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, epoch, words_of_age
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import at_work
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import joined_after, plan
 
 TAKEN = "2026-01-01T00:00:00Z"
 NOW = epoch(TAKEN) + 3600

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""What the user asks of a restore, and the times of which it tells."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from typing import Any, NamedTuple, Optional
+
+_ISO = "%Y-%m-%dT%H:%M:%SZ"
+# What the phase ``look`` saw, by host.
+Looks = dict[str, dict[str, Any]]
+
+
+class Asked(NamedTuple):
+    """What the user says beside the snapshot."""
+
+    confirm: str = ""
+    max_age: Optional[int] = None
+    foreign: bool = False
+    allow_version_change: bool = False
+    again: bool = False
+    rollback: bool = False
+    take_over: bool = False
+    mode: str = "all_members"
+    seed: str = ""
+    source: str = ""
+    without: tuple[str, ...] = ()
+
+
+def epoch(written: str) -> float:
+    return calendar.timegm(time.strptime(written, _ISO))
+
+
+def words_of_age(seconds: float) -> str:
+    """``3 h 20 min``: how old something is, for people."""
+    minutes = int(max(0.0, seconds)) // 60
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

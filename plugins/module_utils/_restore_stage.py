@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# PRIVATE to this collection: may change in any release.
+"""The first step of a restore on one master: all is made ready beside the present data, and nothing is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any, Optional
+
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_state
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import Wanted, parse_cluster, restore
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import give, make_missing, owner_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_save import Saving, save
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import make_empty
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import Found, etcd_now, find_etcd
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import prove_renames, room_for
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import SERVERS, units_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory
+
+if TYPE_CHECKING:
+    from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import Restore
+
+
+def stage(step: Restore) -> dict[str, Any]:
+    """Make the new data, and note all that the later steps have to know."""
+    state = step.state
+    if state and state["run"] == step.run:
+        return {"state": state}
+    now = state["run"] if state else None
+    if now != step.plan["seen"].get(step.node):
+        raise CareError(f"Another run is at work on {step.node}: {now} was begun since this one looked.")
+    forget_staged(step)
+    home = _record.private_directory("restore", step.run, directory=step.host.directory)
+    etcd = step.host.look("etcd")
+    found = find_etcd(etcd, step.host.look("kube-apiserver"), step.options.etcd, step.host.runner)
+    flags, access = found.flags, found.access
+    data_dir = flags["data-dir"]
+    owner = owner_of(data_dir, found.user, found.group)
+    make_missing(data_dir, owner)
+    room = room_for(data_dir, home)
+    private_directory(room)
+    prove_renames(room, data_dir)
+    old = etcd_now(etcd, access)
+    safety = keep_present(step) if step.options.safety else salvaged(step)
+    joins = flags["name"] not in parse_cluster(step.plan["initial_cluster"])
+    made = None
+    if joins:
+        make_empty(room, etcd)
+    else:
+        made = new_data(step, found, home, room)
+    give(os.path.join(room, "new", "member"), owner)
+    step.state = {}
+    step.save(
+        "staged",
+        run=step.run,
+        begun=_record.now(),
+        node=step.node,
+        snapshot=step.plan["snapshot"],
+        initial_cluster=step.plan["initial_cluster"],
+        token=step.plan["token"],
+        bump_revision=step.plan["bump_revision"],
+        mode=step.plan["mode"],
+        **{name: step.plan.get(name) for name in OF_MODE},
+        joins=joins,
+        revision=int(step.plan["snapshot"]["revision"]) + int(step.plan["bump_revision"]),
+        member=flags["name"],
+        peer_url=flags["initial-advertise-peer-urls"].split(",")[0],
+        data_dir=data_dir,
+        room=room,
+        home=home,
+        had_data=os.path.isdir(os.path.join(data_dir, "member")),
+        old_cluster_id=old["cluster_id"],
+        access=list(access),
+        kubeconfig=step.options.kubeconfig,
+        manifests_dir=step.host.manifests_dir(),
+        units=units_of(step.host, ["etcd", *SERVERS]),
+        safety=safety,
+    )
+    return step.shown(restored=made, safety=safety)
+
+
+def new_data(step: Restore, etcd: Found, home: str, room: str) -> dict[str, Any]:
+    """The new data out of the snapshot, beside the present one."""
+    snapshot = os.path.join(home, "snapshot.db")
+    found = existing(snapshot)
+    if found is None or found["sha256"] != step.plan["snapshot"]["sha256"]:
+        raise CareError(f"{snapshot} on {step.node} is not the snapshot that was proven on the controller.")
+    wanted = Wanted(
+        snapshot=snapshot,
+        data_dir=os.path.join(room, "new"),
+        name=etcd.flags["name"],
+        peer_url=etcd.flags["initial-advertise-peer-urls"].split(",")[0],
+        initial_cluster=step.plan["initial_cluster"],
+        token=step.plan["token"],
+        bump_revision=step.plan["bump_revision"],
+        etcdutl=etcd.etcdutl,
+        allow_version_change=step.options.allow_version_change,
+    )
+    made: dict[str, Any] = restore(etcd.access, wanted, step.deadline, False, step.host.runner)["restored"]
+    return made
+
+
+def forget_staged(step: Restore) -> None:
+    """Remove what a run left that never came further than staging: it is all our own, and no data of etcd's."""
+    old = step.state
+    if not old or not os.path.isdir(str(old.get("home"))):
+        return
+    if old["phase"] != "staged":
+        # Its own directory tells what became of it, when this one's state takes its place.
+        path = os.path.join(old["home"], _restore_state.FILE)
+        _record.write_private(path, (json.dumps(old, indent=1, sort_keys=True) + "\n").encode())
+        return
+    for path in sorted({old["home"], old["room"]}):
+        if not os.path.exists(os.path.join(path, "previous")):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def keep_present(step: Restore) -> str:
+    """A proven snapshot of what is about to be replaced; where it is."""
+    saving = Saving(step.options.safety_dir, f"before-restore-{step.run}.db", None, "auto", step.options.timeout)
+    return str(save(step.options.etcd, saving, False, step.host.runner)["snapshot"]["path"])
+
+
+def salvaged(step: Restore) -> Optional[str]:
+    """Where the snapshot of the present data is, when this host's was salvaged."""
+    path = os.path.join(step.options.safety_dir, str(step.plan["snapshot"]["name"]))
+    return path if step.plan["mode"] == "salvage" and os.path.exists(path) else None
