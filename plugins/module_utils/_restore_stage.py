@@ -17,7 +17,12 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_save import Saving, save
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import make_empty
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import Found, etcd_now, find_etcd
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import (
+    Found,
+    etcd_now,
+    etcd_summary,
+    find_etcd,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import prove_renames, room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import SERVERS, units_of
@@ -76,6 +81,7 @@ def stage(step: Restore) -> dict[str, Any]:
         home=home,
         had_data=os.path.isdir(os.path.join(data_dir, "member")),
         old_cluster_id=old["cluster_id"],
+        lost=not etcd_summary(old)["quorum"],
         access=list(access),
         kubeconfig=step.options.kubeconfig,
         manifests_dir=step.host.manifests_dir(),

@@ -105,6 +105,16 @@ def test_a_master_that_cannot_join_leaves_a_cluster_that_serves(three: Cluster) 
 # --- salvage
 
 
+def as_kubeadm_made_it(manifest: Path, master: str) -> None:
+    """The manifest of the first master as kubeadm init writes it: its etcd, empty, is a new cluster of its own."""
+    if master != "cp1":
+        return
+    lines = [line for line in manifest.read_text().splitlines() if "--initial-cluster-state=" not in line]
+    urls = next(line.partition("=")[2] for line in lines if "--initial-advertise-peer-urls=" in line)
+    alone = [f"    - --initial-cluster=cp1={urls}" if "--initial-cluster=" in line else line for line in lines]
+    manifest.write_text("\n".join(alone) + "\n")
+
+
 def lose_all_disks_but(cluster: Cluster, survivor: str) -> None:
     """Two of three masters lose their power, and come back with a disk that is empty, or broken (cp3's)."""
     cluster.lab.kubectl("delete", "configmap", "newest", "--ignore-not-found")
@@ -120,6 +130,7 @@ def lose_all_disks_but(cluster: Cluster, survivor: str) -> None:
             (member / "snap/db").write_bytes(bytes(1 << 20))
         else:
             shutil.rmtree(member)
+            as_kubeadm_made_it(disks[master] / "etc/kubernetes/manifests/etcd.yaml", master)
     for master in lost:
         cluster.lab.run("power-on", master)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,3 +74,31 @@ def test_a_run_that_was_only_armed_is_undone_without_a_stop(tmp_path: Path) -> N
     step.rollback()
     assert step.state is not None
     assert step.state["phase"] == "rolled_back"
+
+
+@pytest.mark.parametrize(
+    ("about", "restarted"),
+    [
+        ({"lost": True, "units": {}}, True),
+        ({"lost": False, "units": {}}, False),
+        # systemd has no such patience.
+        ({"lost": True, "units": {"etcd": "etcd.service"}}, False),
+        # Of a run before this was noted.
+        ({}, False),
+    ],
+)
+def test_a_kubelet_that_has_seen_etcd_die_over_and_over_is_made_to_forget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, about: dict[str, Any], restarted: bool
+) -> None:
+    step = restore(tmp_path, "stopping")
+    step.state = {**(step.state or {}), **about}
+    done: list[tuple[str, str]] = []
+
+    def operate(_step: Restore, names: list[str], state: str, _prove: str = "health") -> dict[str, Any]:
+        done.append((names[0], state))
+        return {"services": {}}
+
+    monkeypatch.setattr(Restore, "operate", operate)
+    monkeypatch.setattr(Restore, "time_left", lambda _step: None)
+    assert step.stop_etcd()["state"]["phase"] == "stopped"
+    assert done == [("etcd", "stopped"), *([("kubelet", "restarted")] if restarted else [])]
