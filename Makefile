@@ -43,7 +43,7 @@ integration: prepare ## the short tests on real clusters (root)
 
 test: check sanity molecule integration ## all of the above; what CI calls (root)
 
-test-long: prepare ## the long tests: PART=upgrade-ha|drain|maintenance|restore|systemd|services|etcd|lab-kinds|molecule; without PART all (root)
+test-long: prepare ## the long tests: PART=upgrade-ha|drain|maintenance|restore|restore-modes|systemd|services|etcd|lab-kinds|molecule; without PART all (root)
 ifneq ($(filter-out molecule,$(PART)),)
 	pytest -v -m long tests/integration/test_$(subst -,_,$(PART)).py
 else

@@ -126,7 +126,7 @@ class FakeHost:
 
     def journal(self, match: str) -> str:
         """The last line; by --unit that is systemd's own when a unit has ended."""
-        field, _, name = match.partition("=")
+        field, _equals, name = match.partition("=")
         return f"{name}: Failed with result 'exit-code'." if field == "--unit" else self.said.get(name, "")
 
     def systemctl(self, argv: list[str]) -> Done:
@@ -151,7 +151,7 @@ class FakeHost:
         unit = self.units.get(name)
         load = "loaded" if unit else "not-found"
         words = " ".join(json.loads(unit.get("argv", "[]"))) if unit else ""
-        command = f"ExecStart={{ path={words.split(' ')[0]} ; argv[]={words} ; ignore_errors=no ; pid=0 }}\n"
+        command = f"ExecStart={{ path={words.partition(' ')[0]} ; argv[]={words} ; ignore_errors=no ; pid=0 }}\n"
         active = (unit or {}).get("ActiveState", "inactive")
         return f"LoadState={load}\nActiveState={active}\nResult=success\n{command if unit else ''}"
 
