@@ -151,7 +151,12 @@ def test_refuses_before_any_damage(cluster: Cluster, tmp_path: Path) -> None:
         "is damaged": {"etcd_restore_snapshot": snapshot("flipped.db", bytes(flipped))},
         "is of another cluster": {"etcd_restore_snapshot": snapshot("foreign.db", base64.b64decode(foreign))},
         "old, and etcd_restore_max_age": {"etcd_restore_max_age": 1},
-        "There is nothing to salvage": {"etcd_restore_mode": "salvage", "etcd_restore_confirm": ""},
+        "makes its snapshot itself": {"etcd_restore_mode": "salvage"},
+        "There is nothing to salvage": {
+            "etcd_restore_mode": "salvage",
+            "etcd_restore_snapshot": "",
+            "etcd_restore_confirm": "",
+        },
         "is none of the masters": {"etcd_restore_mode": "seed_and_join", "etcd_restore_seed": "w1"},
     }
     for said, variables in attempts.items():
