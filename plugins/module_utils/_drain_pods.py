@@ -14,6 +14,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain import Verdict, classify
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_cluster import Cluster
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import (
+    ASKING,
     COMPLETING,
     FAILED,
     LEAVING,
@@ -118,7 +119,7 @@ class NodePods:
             if uid in here:
                 record.seen(here[uid], now)
                 self._lose_patience(record, now)
-            else:
+            elif record.state != ASKING:  # whose doing it is, the answer to our request tells
                 record.gone(now)
                 self._last_change = now
         self.refused = []

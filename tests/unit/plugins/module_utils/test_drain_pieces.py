@@ -240,6 +240,18 @@ def test_a_node_is_looked_at_once_a_second_while_somebody_waits_or_nobody_ends()
         assert pods.due_in(time.monotonic()) == pytest.approx(1.0, abs=0.08)
 
 
+def test_a_pod_that_goes_before_its_eviction_is_answered_was_evicted() -> None:
+    pods, there = _node_with([pod("quick")])
+    (record,) = pods.left
+    record.state, record.attempts = _drain_record.ASKING, 1
+    there.clear()
+    pods.look(Deadline(5, "timeout"))
+    assert not record.over
+    record.accepted(time.monotonic())
+    pods.look(Deadline(5, "timeout"))
+    assert record.over and record.action == "evicted" and record.asked_by_us
+
+
 LATER = "2026-11-24T00:00:00Z"
 
 
