@@ -251,9 +251,10 @@ class Upgrade:
         if host["role"] == "master":
             self.results["backup"] = _evidence.archive(options.run_id, self.directory)
             self.results["leader_moved"] = self.lead_elsewhere()
-            self.results["kubelet_server"] = self.speak_elsewhere(host)
         before = _evidence.manifests()
         self.open(host, "kubeadm")
+        if host["role"] == "master":  # on record by now: giving the run up ends it too
+            self.results["kubelet_server"] = self.speak_elsewhere(host)
         self.results["attempts"] = []
         for attempt in range(options.retries + 1):
             jobs.start(options.step, str(self.target), options.run_id, argv)
@@ -266,7 +267,10 @@ class Upgrade:
                 evidence["not_running"] = self.await_rollback()
             self.results.update(rc=job.rc, output=job.output, seconds=job.seconds, evidence=evidence)
             if attempt == options.retries:
-                self.detour.end()
+                try:
+                    self.detour.end()
+                except CareError as error:  # kubeadm's own failure is the news
+                    self.results["warnings"] = [error.message]
                 raise CareError(self.failure(job, host, evidence))
         raise AssertionError("no attempt was made")
 

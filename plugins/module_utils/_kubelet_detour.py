@@ -107,8 +107,11 @@ class Detour:
         :param node: asks the API for the host's Node.
         :raises CareError: the kubelet does not come up that way; it has its own server again.
         """
-        with open(kubeconfig, encoding="utf-8") as file:
-            text = redirected(file.read(), server)
+        try:
+            with open(kubeconfig, encoding="utf-8") as file:
+                text = redirected(file.read(), server)
+        except OSError:
+            return False
         shown = self.runner(["systemctl", "show", "kubelet.service", "--property", "Environment"]).out.strip()
         unit = drop_in(shown, kubeconfig, self.paths.kubeconfig)
         if text is None or unit is None:

@@ -243,6 +243,21 @@ def test_a_failure_is_tried_again_once_and_then_explained(tmp_path: pathlib.Path
     assert (record["run"], record["phase"], record["steps"]) == ("run-2", "kubeadm", {})
 
 
+def test_a_kubelet_that_does_not_come_back_hides_no_failure_of_kubeadm(tmp_path: pathlib.Path) -> None:
+    upgrade = OnPaper(tmp_path, [a_host(OLD)], OLD, script="echo 'error: no space left'; exit 1", retries=0)
+
+    def end() -> bool:
+        if upgrade.systemd.started:
+            raise CareError("The kubelet does not run.")
+        return False
+
+    upgrade.detour.end = end  # type: ignore[method-assign]
+    with pytest.raises(CareError, match="no space left") as failed:
+        upgrade.run()
+    assert failed.value.results["warnings"] == ["The kubelet does not run."]
+    assert failed.value.results["rc"] == 1 and failed.value.results["evidence"]
+
+
 def test_a_rollback_that_did_not_work_is_said(tmp_path: pathlib.Path) -> None:
     dead = a_host(OLD)
     dead["static_pods"]["kube-apiserver"] = {"version": OLD, "running": False, "current": False, "flags": []}

@@ -182,7 +182,9 @@ def test_an_end_that_was_cut_short_is_ended_by_the_next(tmp_path: pathlib.Path, 
 
 
 def test_nothing_is_touched_where_it_cannot_be_done(tmp_path: pathlib.Path, own: str) -> None:
-    pathlib.Path(own).write_text("{}")
     detour = OnPaper(tmp_path)
+    pathlib.Path(own).write_text("{}")
+    assert detour.begin("10.0.0.2:6443", own, a_node) is False
+    pathlib.Path(own).unlink()
     assert detour.begin("10.0.0.2:6443", own, a_node) is False
     assert detour.restarts == [] and left(tmp_path) == []
