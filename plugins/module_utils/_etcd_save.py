@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -15,7 +16,12 @@ from typing import Any, NamedTuple, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, Gateway, number
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import (
+    Access,
+    EtcdError,
+    Gateway,
+    number,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, discover
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import (
     Answer,
@@ -54,6 +60,15 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file im
 _BIG = 16 << 20
 # Silence of etcd for this long ends a snapshot; a busy disk may be silent for a while.
 _SILENCE = 60.0
+# The same in the words of etcdctl and of the system.
+_FULL = ("no space left on device", "disk quota exceeded")
+_FULL_CODES = (errno.ENOSPC, errno.EDQUOT)
+_AGAIN = "Nothing of it was kept: see with etcd_info whether etcd is well, then run this again."
+_ROOM = "Nothing of it was kept: make room there, or choose another directory (option dir)."
+
+
+class NoRoom(CareError):
+    """etcdctl found the disk full."""
 
 
 class Saving(NamedTuple):
@@ -135,7 +150,9 @@ def by_etcdctl(etcdctl: str, access: Access, file: WholeFile, deadline: Deadline
             [etcdctl, "snapshot", "save", beside], timeout=max(1.0, deadline.left), env=ctl_environment(access)
         )
         if done.rc:
-            raise CareError(f"{etcdctl} could not take the snapshot: {done.last_words.rstrip('.')}.")
+            full = any(words in done.err.lower() for words in _FULL)
+            words = f"{etcdctl} could not take the snapshot: {done.last_words.rstrip('.')}."
+            raise NoRoom(words) if full else EtcdError(words)
         file.adopt(beside)
     except TimedOut as error:
         came = next((os.path.getsize(path) for path in (beside, f"{beside}.part") if os.path.exists(path)), 0)
@@ -179,27 +196,38 @@ def save(access: Access, saving: Saving, check_mode: bool, runner: Runner = run)
     remove_leftovers(directory, "etcd-")
     warnings = list(seen.trouble)
     watch = time.monotonic()
-    with WholeFile(path) as file:
-        if method == "etcdctl" and etcdctl:
-            try:
-                by_etcdctl(etcdctl, etcd.access, file, deadline, runner)
-            except TimedOut:
-                raise
-            except CareError as error:
-                if saving.method == "etcdctl" or not gateway_works:
+    try:
+        with WholeFile(path) as file:
+            if method == "etcdctl" and etcdctl:
+                try:
+                    by_etcdctl(etcdctl, etcd.access, file, deadline, runner)
+                except (TimedOut, NoRoom):
                     raise
-                warnings.append(f"{error.message} The snapshot was taken through the gateway instead.")
-                method = "gateway"
-        if method == "gateway":
-            stream(Gateway(etcd.access, _SILENCE), file, deadline)
-        file.sync()
-        about.update(method=method, stream_seconds=round(time.monotonic() - watch, 1))
-        proof = _proven(file, about["revision_before"])
-        about["ca_sha256"] = about["ca_sha256"] or proof["root_ca_sha256"]
-        snapshot = {**about, **without_text(proof), "seconds": round(time.monotonic() - watch, 1)}
-        write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
-        file.commit()
+                except CareError as error:
+                    if saving.method == "etcdctl" or not gateway_works:
+                        raise
+                    warnings.append(f"{error.message} The gateway was used instead.")
+                    method = "gateway"
+            if method == "gateway":
+                stream(Gateway(etcd.access, _SILENCE), file, deadline)
+            file.sync()
+            about.update(method=method, stream_seconds=round(time.monotonic() - watch, 1))
+            proof = _proven(file, about["revision_before"])
+            about["ca_sha256"] = about["ca_sha256"] or proof["root_ca_sha256"]
+            snapshot = {**about, **without_text(proof), "seconds": round(time.monotonic() - watch, 1)}
+            write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
+            file.commit()
+    except CareError as error:
+        raise CareError(" ".join(filter(None, [error.message, _advice(error)])), warnings=warnings) from error
     return {"changed": True, "snapshot": {**snapshot, "path": path}, "warnings": warnings}
+
+
+def _advice(error: CareError) -> str:
+    """What to do about it, where the error itself does not say."""
+    cause = error.__cause__
+    if isinstance(error, NoRoom) or (isinstance(cause, OSError) and cause.errno in _FULL_CODES):
+        return _ROOM
+    return _AGAIN if isinstance(error, EtcdError) else ""
 
 
 def _proven(file: WholeFile, revision_before: int) -> dict[str, Any]:
