@@ -310,6 +310,8 @@ def refuse_snapshot(seen: Seen) -> Optional[str]:
     for alarm in alarms_of(status):
         if alarm == {"member": hexadecimal(own), "alarm": "CORRUPT"}:
             return "This member has the alarm CORRUPT: its data differs. Take the snapshot of another member."
+    if seen.hashes and own in differing(seen.hashes) and len(differing(seen.hashes)) < len(seen.hashes.found):
+        return "This member's data differs from the majority's. Take the snapshot of another member."
     best = max([number(answer.status, "raftAppliedIndex") for answer in seen.answers.values()], default=0)
     lag = best - number(status, "raftAppliedIndex")
     if lag > MAX_LAG:

@@ -11,6 +11,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_w
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, NoEtcd
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_hash import Hash, Hashes
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import (
     Answer,
     Seen,
@@ -203,6 +204,17 @@ def test_a_snapshot_of_a_doubtful_member_is_refused(trouble: Callable[[Cluster],
     one = cluster()
     trouble(one)
     assert words in (refuse_snapshot(seen(one)) or "")
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [((1, 2, 2), True), ((2, 1, 2), False), ((1, 1, 1), False), ((1, 2, 3), False)],
+    ids=["we differ", "another one differs", "all agree", "no majority"],
+)
+def test_who_differs_from_the_majority_is_no_source_of_a_snapshot(values: tuple[int, ...], refused: bool) -> None:
+    hashes = Hashes(900, {str(number): Hash(value, 100) for number, value in enumerate(values, 1)})
+    said = refuse_snapshot(seen(cluster())._replace(hashes=hashes)) or ""
+    assert ("differs from the majority's" in said) is refused
 
 
 @pytest.mark.parametrize(
