@@ -117,8 +117,13 @@ def read_sidecar(path: str) -> dict[str, Any]:
             said = json.load(file)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise CareError(f"{path}{SIDECAR} beside the snapshot cannot be read: {error}") from error
+    except OSError as error:
+        raise CareError(f"{path}{SIDECAR} beside the snapshot cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise CareError(
+            f"{path}{SIDECAR} beside the snapshot cannot be read, as it is damaged or cut off ({error}): move it away. "
+            "The snapshot can be proven without it."
+        ) from error
     if not isinstance(said, dict):
         raise CareError(f"{path}{SIDECAR} beside the snapshot does not describe one.")
     return said

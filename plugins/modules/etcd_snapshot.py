@@ -49,7 +49,8 @@ options:
         Also proves what other tools have made. Changes nothing, and needs neither etcd nor any program.
       - V(absent) removes the snapshot O(name) with its sidecar.
       - V(pruned) removes old snapshots from O(dir), see O(keep_last). The newest good one of each cluster always
-        stays, and when none is good, all stay. Damaged ones that it comes across count for nothing and stay, too.
+        stays, and when none is good, all stay. It proves the newest ones until one is good; of the older ones, size
+        and revision must be those that the sidecar tells. What is damaged counts for nothing and stays, too.
       - V(restored) makes O(data_dir), the data directory of one member, out of the snapshot O(name), with etcd's own
         C(etcdutl). It neither stops nor starts anything, and never touches a directory that exists. The members of a
         cluster must all be made from the same snapshot with the same O(initial_cluster) and O(initial_cluster_token).
@@ -372,7 +373,8 @@ kept:
       elements: str
       sample: [last, hourly, daily]
 damaged:
-  description: Names of snapshots that turned out damaged; they were left alone.
+  description: Names of snapshots that turned out damaged, or not those that their sidecars describe; they were left
+    alone.
   returned: with O(state=pruned)
   type: list
   elements: str
