@@ -23,14 +23,12 @@ export ETCDCTL_CACERT=/etc/kubernetes/pki/etcd/ca.crt ETCDCTL_CERT=/etc/kubernet
 export ETCDCTL_KEY=/etc/kubernetes/pki/etcd/healthcheck-client.key
 bin=/proc/$(pgrep -x etcd)/root/usr/local/bin
 """
-
-
-# Issues certificates on a master: issue NAME CA USAGE ALTERNATIVE_NAMES [KEY].
+# Issues certificates on a master: issue NAME CA USAGE ALTERNATIVE_NAMES.
 ISSUE = """
 set -e
 issue() {
   openssl req -new -nodes -newkey rsa:2048 -subj /CN=$1 -keyout $1.key -out $1.csr
-  echo "extendedKeyUsage=$3\nsubjectAltName=$4" >$1.ext
+  printf "extendedKeyUsage=%s\\nsubjectAltName=%s" "$3" "$4" >$1.ext
   openssl x509 -req -in $1.csr -CA $2.crt -CAkey $2.key -CAcreateserial -days 9 -extfile $1.ext -out $1.crt
 }
 """
@@ -268,7 +266,7 @@ def wrong(hosts: Hosts) -> str:
 def test_a_certificate_that_does_not_fit_is_named_and_nothing_is_done(
     hosts: Hosts, wrong: str, names: dict[str, str], words: str
 ) -> None:
-    options = {f"{who}_cert": f"{wrong}/{name}.crt" for who, name in names.items()}
+    options: dict[str, Any] = {f"{who}_cert": f"{wrong}/{name}.crt" for who, name in names.items()}
     if "client" in names:
         options["client_key"] = f"{wrong}/{names['client']}.key"
     etcd = hosts.good("cp1", "etcd_info", **options)["etcd"]
