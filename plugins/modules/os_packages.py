@@ -12,6 +12,7 @@ description:
   - Upgrades all packages of a node by apt or dnf. kubeadm, kubelet, kubectl, cri-tools and kubernetes-cni stay as they
     are, whether or not they are on hold; their upgrade is the business of the role
     P(clustercare.kubeadm.upgrade#role).
+  - What an interrupted dpkg has left half-done is finished.
   - Changed configuration files are kept. Drain the node first; a container runtime may be restarted.
 author: [clustercare.kubeadm authors (@clustercare)]
 extends_documentation_fragment:
@@ -56,8 +57,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 packages:
-  description: What was upgraded, installed or removed; with O(state=available) and in check mode, what would be.
-  returned: success
+  description:
+    - What was upgraded, installed, removed or finished; with O(state=available) and in check mode, what would be.
+    - After a failure, what should have been.
+  returned: always, except when it could not be looked at
   type: list
   elements: str
   sample: [libssl3, linux-image-amd64]
@@ -83,22 +86,24 @@ def upgrade(module: AnsibleModule) -> dict[str, Any]:
         packages = found.upgradable()
         if params["state"] == "available" or not packages or module.check_mode:
             return {"changed": params["state"] == "upgraded" and bool(packages), "packages": packages}
+        before = found.installed()
         try:
             found.upgrade()
+            left = found.upgradable()
         except CareError as error:
             raise CareError(
-                f"{error.message} Some packages may be upgraded already; the next run goes on.",
-                changed=True,
+                f"{error.message} What was begun is finished when this is run again.",
+                changed=found.installed() != before,
                 packages=packages,
             ) from error
-        left = found.upgradable()
+        changed = found.installed() != before
     if left:
         raise CareError(
             f"These packages could still be upgraded after the upgrade: {', '.join(left)}. Look at why they were left.",
-            changed=True,
+            changed=changed,
             packages=packages,
         )
-    return {"changed": True, "packages": packages}
+    return {"changed": changed, "packages": packages}
 
 
 def main() -> None:
