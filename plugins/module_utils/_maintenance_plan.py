@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import Cordon, read_cordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan import batch_size
@@ -180,7 +181,7 @@ def _own_seat(view: View, host: str) -> Iterator[str]:
 def out_of_service(view: View) -> Iterator[str]:
     """How much of the cluster is missing already."""
     names = [str(node["metadata"]["name"]) for node in view.nodes]
-    down = sorted(str(node["metadata"]["name"]) for node in view.nodes if not _ready(node))
+    down = sorted(str(node["metadata"]["name"]) for node in view.nodes if not is_ready(node))
     share = share_of(view.request.min_healthy)
     if names and (len(names) - len(down)) * 100 < share * len(names):
         yield (
@@ -228,11 +229,6 @@ def share_of(written: str) -> int:
     if not number.isdigit() or int(number) > 100:
         raise CareError(f"min_healthy is '{written}'; it must be a share of all nodes, from 0% to 100%.")
     return int(number)
-
-
-def _ready(node: Json) -> bool:
-    conditions = (node.get("status") or {}).get("conditions") or []
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
 def _api_servers(view: View) -> list[str]:
