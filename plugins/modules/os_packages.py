@@ -17,6 +17,7 @@ description:
 author: [clustercare.kubeadm authors (@clustercare)]
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes
+  - clustercare.kubeadm.reconnecting
 attributes:
   check_mode:
     support: full
@@ -64,6 +65,13 @@ packages:
   type: list
   elements: str
   sample: [libssl3, linux-image-amd64]
+reconnected:
+  description:
+    - The connection was lost in the middle of the task and made again (O(reconnect_timeout)). An upgrade then counts
+      as a change, for what the first try did is not known.
+  returned: when that happened
+  type: bool
+  sample: true
 """
 
 from typing import Any
@@ -71,7 +79,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import RECONNECT, run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._os_packages import manager
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import locked
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
@@ -112,6 +120,7 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["available", "upgraded"], "default": "upgraded"},
             "timeout": {"type": "float", "default": 1800},
+            **RECONNECT,
         },
         supports_check_mode=True,
     )
