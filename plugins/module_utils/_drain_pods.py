@@ -31,6 +31,8 @@ _LOOK_EVERY = 1.0
 _LOOK_EVERY_PER_POD, _LOOK_AT_MOST_EVERY, _STILL_MOVING = 0.05, 0.1, 5.0
 # A pod that the scheduler had placed just before the cordon shows up within this time.
 _LATE_ARRIVALS = 1.0
+# A scheduler that is far behind may put pods here for so long; who comes later comes past it.
+_SCHEDULER_LAG = 10.0
 
 
 class NodePods:
@@ -64,11 +66,13 @@ class NodePods:
     @property
     def empty(self) -> bool:
         """Whether a LIST that is late enough showed nobody left to wait for."""
-        return self._last_look is not None and not self.left and self._settled(self._last_look)
+        return not self.left and self._looked_after(_LATE_ARRIVALS)
 
-    def _settled(self, look: float) -> bool:
-        """Whether a look was late enough to show all that the scheduler had placed here before the cordon."""
-        return self._cordoned_at is None or look - self._cordoned_at >= _LATE_ARRIVALS
+    def _looked_after(self, seconds: float) -> bool:
+        """Whether the last look was so long after the cordon."""
+        if self._last_look is None:
+            return False
+        return self._cordoned_at is None or self._last_look - self._cordoned_at >= seconds
 
     def askable(self, now: float) -> list[Record]:
         """Who may be asked to leave, as far as the order goes and after a failed try."""
@@ -124,7 +128,7 @@ class NodePods:
 
     def _take(self, listed: Iterable[Pod], new: Iterable[Pod], asked: float) -> None:
         now = time.monotonic()
-        settled = self._last_look is not None and self._settled(self._last_look)
+        unscheduled = self._looked_after(_SCHEDULER_LAG)
         self._last_look = asked
         here = {pod.uid: pod for pod in listed}
         for uid, record in self.records.items():
@@ -138,10 +142,10 @@ class NodePods:
                 self._last_change = now
         self.refused = []
         for pod in new:
-            self._receive(pod, now, settled)
+            self._receive(pod, now, unscheduled)
 
-    def _receive(self, pod: Pod, now: float, settled: bool) -> None:
-        verdict = self._verdict(pod, settled)
+    def _receive(self, pod: Pod, now: float, unscheduled: bool) -> None:
+        verdict = self._verdict(pod, unscheduled)
         if verdict.action == "refuse":
             self.refused.append((pod, verdict))
         elif verdict.action == "skip":
@@ -153,19 +157,19 @@ class NodePods:
             self.records[pod.uid] = record
             self._lose_patience(record, now)
 
-    def _verdict(self, pod: Pod, settled: bool) -> Verdict:
+    def _verdict(self, pod: Pod, unscheduled: bool) -> Verdict:
         verdict = classify(pod, self.cluster.daemonsets, self.cluster.wishes)
         if verdict.action != "evict":
             return verdict
         guards = too_many_budgets(pod, self.cluster.budgets.of(pod))
         if guards and not self.cluster.options.delete:
             return Verdict("refuse", " and ".join(guard.key for guard in guards), ("budgets",))
-        return self._came_back(pod, settled) or verdict
+        return self._came_back(pod, unscheduled) or verdict
 
-    def _came_back(self, pod: Pod, settled: bool) -> Optional[Verdict]:
+    def _came_back(self, pod: Pod, unscheduled: bool) -> Optional[Verdict]:
         """Somebody whom an eviction does not move: asked again, it would only come again."""
         asked = (record.pod.controller for record in self.records.values() if record.attempts)
-        if pod.controller is None or not (pod.ignores_cordon or settled) or pod.controller not in asked:
+        if pod.controller is None or not (pod.ignores_cordon or unscheduled) or pod.controller not in asked:
             return None
         why = "tolerates the cordon" if pod.ignores_cordon else "its controller puts it here past the scheduler"
         if not pod.of_daemonset:

@@ -690,7 +690,9 @@ def test_a_pod_that_its_controller_puts_on_the_node_is_not_evicted_for_ever(scen
     assert ended.rc == 0 and "past the scheduler" in ended.warned, ended.output
     actions = [pod["action"] for pod in ended.result["pods"] if pod["namespace"] == space]
     assert Counter(actions) == {"evicted": len(actions) - 1, "skipped": 1}
-    assert len(evictions(audited(scene.lab, mark))) == len(actions) - 1 <= 2
+    # A scheduler that is behind could have put the first few here.
+    assert len(evictions(audited(scene.lab, mark))) == len(actions) - 1 < 15
+    assert ended.seconds < 60
 
 
 @pytest.mark.long
