@@ -34,29 +34,36 @@ class ActionModule(BringingAction):
             return result
         directory = self._loader.path_dwim(fetch_to)
         with_keys = boolean(arguments.get("private_keys") or False)
-        result["fetched"] = []
+        archives = result["files"]["archives"]
+        fetched: dict[str, Any] = {"paths": [], "host_paths": [archive["path"] for archive in archives]}
+        fetched.update(travelled=[], stayed=[], changed=False)
+        result["fetched"] = fetched
         try:
-            for archive in result["files"]["archives"]:
-                if with_keys or not archive["private"]:
-                    result["fetched"].append(self._fetch(archive, directory))
+            for archive in archives:
+                travels = with_keys or not archive["private"]
+                if travels:
+                    path, copied = self._fetch(archive, directory)
+                    fetched["paths"].append(path)
+                    fetched["changed"] |= copied
+                if archive["private"]:
+                    fetched["travelled" if travels else "stayed"] = archive["files"]
         except CareError as error:
             result.update(error.results)
             result.update(failed=True, msg=f"{error.message} The archives themselves are safe on the host.")
-        result["changed"] = bool(result.get("changed")) or any(one["changed"] for one in result["fetched"])
+        result["changed"] = bool(result.get("changed")) or fetched["changed"]
         return result
 
-    def _fetch(self, archive: dict[str, Any], directory: str) -> dict[str, Any]:
-        """The copy on the controller: the one that is there already, or a new one."""
+    def _fetch(self, archive: dict[str, Any], directory: str) -> tuple[str, bool]:
+        """Where the copy on the controller is, and whether it was brought now."""
         path = os.path.join(directory, os.path.basename(archive["name"]))
-        about = {"path": path, "private": archive["private"], "size": archive["size"]}
         if os.path.lexists(path) and archive.get("sha256"):
             prove(path)
             if digest(path) != archive["sha256"]:
                 raise CareError(f"Another archive lies at {path} on the controller: move it away.")
-            return {**about, "sha256": archive["sha256"], "changed": False}
+            return path, False
         need_space(directory, archive["size"], "fetch_to")
         if self._task.check_mode:
-            return {**about, "changed": True}
+            return path, True
         private_directory(directory)
         with WholeFile(path) as file:
             self.bring(archive["path"], archive["size"], file)
@@ -67,4 +74,4 @@ class ActionModule(BringingAction):
                     "has changed meanwhile. Run it again."
                 )
             file.commit()
-        return {**about, "sha256": archive["sha256"], "changed": True}
+        return path, True

@@ -153,29 +153,34 @@ files:
           elements: str
           sample: [/etc/kubernetes/manifests/etcd.yaml, /etc/kubernetes/pki/ca.crt]
 fetched:
-  description: The copies on the controller.
+  description: What was brought to the controller. In check mode, what would be.
   returned: with O(fetch_to)
-  type: list
-  elements: dict
+  type: dict
   contains:
-    path:
-      description: Where it is, on the controller.
-      type: str
-      sample: /srv/backups/etcd/control-plane-cp1-20260101T020304Z.tar
-    private:
-      description: Whether it is the private one.
-      type: bool
-      sample: false
-    size:
-      description: Bytes.
-      type: int
-      sample: 61440
-    sha256:
-      description: SHA-256, computed from the copy; not in check mode before it is there.
-      type: str
-      sample: 0f7a6c3b2d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8
+    paths:
+      description: Where the copies are, on the controller.
+      type: list
+      elements: str
+      sample: [/srv/backups/etcd/control-plane-cp1-20260101T020304Z.tar]
+    host_paths:
+      description: Where all archives are on the host.
+      type: list
+      elements: str
+      sample:
+        - /var/lib/clustercare/backups/control-plane-cp1-20260101T020304Z.tar
+        - /var/lib/clustercare/backups/control-plane-cp1-20260101T020304Z-private.tar
+    travelled:
+      description: The private files that are in the copies; none without O(private_keys).
+      type: list
+      elements: str
+      sample: []
+    stayed:
+      description: The private files that are saved on the host alone.
+      type: list
+      elements: str
+      sample: [/etc/kubernetes/admin.conf, /etc/kubernetes/pki/ca.key]
     changed:
-      description: Whether it was copied now; false when the same copy was already there.
+      description: Whether something was copied now; false when the same copies were already there.
       type: bool
       sample: true
 removed:

@@ -37,7 +37,7 @@ class Controller:
         with WholeFile(str(path)) as file:
             write(file, {"schema": 1}, [Entry("host/x", "file", content=name.encode())])
             file.commit()
-        about = {"path": str(path), "name": name, "private": private}
+        about = {"path": str(path), "name": name, "private": private, "files": [f"/{name}"]}
         return {**about, "size": path.stat().st_size, "sha256": digest(str(path))}
 
     def execute(self, asked: str, in_data: Any = None) -> dict[str, Any]:
@@ -68,13 +68,20 @@ def controller(tmp_path: Path) -> Controller:
 def test_only_what_may_travel_travels(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     result = controller.run(monkeypatch, fetch_to=str(controller.home))
     assert controller.left() == [f"{STEM}.tar"]
-    assert [(one["private"], one["changed"]) for one in result["fetched"]] == [(False, True)]
+    assert result["fetched"] == {
+        "paths": [str(controller.home / f"{STEM}.tar")],
+        "host_paths": [str(controller.on_host / f"{STEM}{suffix}") for suffix in (".tar", "-private.tar")],
+        "travelled": [],
+        "stayed": [f"/{STEM}-private.tar"],
+        "changed": True,
+    }
     assert not any("private" in asked for asked in controller.commands)
 
 
 @pytest.mark.parametrize("said", [True, "yes", "true"])
 def test_all_of_it_travels_when_asked_for(controller: Controller, monkeypatch: pytest.MonkeyPatch, said: Any) -> None:
-    controller.run(monkeypatch, fetch_to=str(controller.home), private_keys=said)
+    fetched = controller.run(monkeypatch, fetch_to=str(controller.home), private_keys=said)["fetched"]
+    assert (fetched["travelled"], fetched["stayed"]) == ([f"/{STEM}-private.tar"], [])
     for name in (f"{STEM}.tar", f"{STEM}-private.tar"):
         copy = controller.home / name
         assert copy.read_bytes() == (controller.on_host / name).read_bytes()
@@ -91,14 +98,14 @@ def test_the_keys_can_be_fetched_later(controller: Controller, monkeypatch: pyte
     controller.run(monkeypatch, fetch_to=str(controller.home))
     controller.answer["changed"] = False
     result = controller.run(monkeypatch, fetch_to=str(controller.home), private_keys=True)
-    assert result["changed"] and [one["changed"] for one in result["fetched"]] == [False, True]
+    assert result["changed"] and len(controller.left()) == 2
 
 
 def test_check_mode_fetches_nothing(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     for archive in controller.answer["files"]["archives"]:
         del archive["sha256"]
     result = controller.run(monkeypatch, check_mode=True, fetch_to=str(controller.home), private_keys=True)
-    assert result["changed"] and len(result["fetched"]) == 2
+    assert result["changed"] and len(result["fetched"]["paths"]) == 2
     assert (controller.left(), controller.commands) == ([], [])
 
 
@@ -125,7 +132,7 @@ def test_a_copy_that_is_not_the_same_is_not_overwritten(
 def test_a_host_cannot_choose_where_it_is_written(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     controller.answer["files"]["archives"][0]["name"] = "../../evil.tar"
     result = controller.run(monkeypatch, fetch_to=str(controller.home))
-    assert controller.left() == ["evil.tar"] and result["fetched"][0]["path"] == str(controller.home / "evil.tar")
+    assert controller.left() == ["evil.tar"] and result["fetched"]["paths"][0] == str(controller.home / "evil.tar")
 
 
 @pytest.mark.parametrize("arguments", [{}, {"fetch_to": "/x", "state": "verified"}])
