@@ -26,6 +26,7 @@ TREES = ("/etc/kubernetes", "/var/lib/kubelet/pki")
 SKIPPED = ("/etc/kubernetes/tmp",)  # what kubeadm kept of earlier upgrades, copies of etcd's data among it
 KUBELET_FILES = (_kubelet.CONFIG_FILE, _kubelet.FLAGS_FILE, "/var/lib/kubelet/instance-config.yaml")
 BIGGEST = 8 << 20  # what has more is no configuration
+MOST = 128 << 20  # all of it is held in memory
 _PACKAGED = ("/lib/", "/usr/lib/")  # comes with the package, of whatever version is installed then
 _PUBLIC = (b"-----BEGIN CERTIFICATE-----", b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN RSA PUBLIC KEY-----")
 _SECRET = re.compile(
@@ -97,11 +98,12 @@ def look(host: Host, extra: Sequence[str]) -> Wanted:
     :param extra: files and directories that the user names.
     :raises CareError: one of them is not there.
     """
+    extra = [os.path.normpath(path) for path in extra]
     for path in extra:
         if not os.path.isabs(path) or not os.path.exists(path):
             raise CareError(f"There is no {path} on this host (option paths): name files and directories, whole.")
     manifests = host.manifests_dir()
-    trees = [*TREES, manifests, *(path.rstrip("/") for path in extra if os.path.isdir(path))]
+    trees = [*TREES, manifests, *(path for path in extra if os.path.isdir(path))]
     files = [*KUBELET_FILES, *(path for path in extra if not os.path.isdir(path))]
     plain = {*KUBELET_FILES, *manifest_files(manifests)}
     for name in (*COMPONENTS, "kubelet"):
@@ -192,6 +194,7 @@ def gather(wanted: Wanted) -> Found:
             paths.update([path, os.path.realpath(path)])
     entries: dict[str, Entry] = {}
     left_out = []
+    size = 0
     for path in sorted(paths):
         try:
             entry = entry_of(path, path in wanted.plain or os.path.realpath(path) in wanted.plain)
@@ -203,6 +206,12 @@ def gather(wanted: Wanted) -> Found:
             left_out.append(f"{path} is no file of a configuration (a socket, a device, or over {BIGGEST >> 20} MiB).")
         else:
             entries[path] = entry
+            size += len(entry.content)
+        if size > MOST:
+            raise CareError(
+                f"The files to save have more than {MOST >> 20} MiB up to {path}, which is more than a configuration "
+                "has: move away what does not belong there, or name less (option paths). Nothing was saved."
+            )
     for path, entry in entries.items():
         target = os.path.realpath(path)
         if entry.kind == "link" and os.path.exists(path) and target not in entries:

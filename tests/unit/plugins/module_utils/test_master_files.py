@@ -253,6 +253,14 @@ def test_what_is_no_configuration_is_left_out_and_named(master: Master) -> None:
     assert len(result["files"]["archives"]) == 2
 
 
+def test_more_than_a_configuration_is_not_taken_for_one(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST", 1000)
+    master.put("etc/kubernetes/some.yaml", "x" * 1000)
+    with pytest.raises(CareError, match=r"some.yaml, which is more than a configuration.*option paths"):
+        master.save()
+    assert master.left() == []
+
+
 def test_a_container_s_file_is_found_on_the_host(master: Master) -> None:
     outside = master.put("srv/encryption/enc.yaml", "kind: EncryptionConfiguration\n")
     pod = manifest("kube-apiserver", "--encryption-provider-config=/enc/enc.yaml", "--audit-log-path=/enc/enc.yaml")
