@@ -34,6 +34,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_api import nodes_now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import data_on_disk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
@@ -105,12 +106,12 @@ def gateway_obstacle(flags: dict[str, str]) -> Optional[str]:
     return None
 
 
-def nodes_by_api(server: ApiServer) -> Optional[list[str]]:
-    """The names of all Nodes, or None when this API server does not tell."""
+def nodes_by_api(server: ApiServer) -> tuple[Optional[list[str]], Optional[list[str]]]:
+    """The names of all Nodes, and of those that are not well; None when this API server does not tell."""
     try:
-        return sorted(item["metadata"]["name"] for item in server.get("/api/v1/nodes").get("items") or [])
+        return nodes_now(server)
     except (CareError, ValueError, KeyError):
-        return None
+        return None, None
     finally:
         server.close()
 
@@ -204,11 +205,11 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
     data_dir = flags.get("data-dir", "")
     there = data_dir.startswith("/")
     run_dir = os.path.join(host.directory, _restore_state.FOLDER, "run")
-    nodes = None
+    nodes = unready = None
     try:
         api_access = prober.administrator()
         if server.running:
-            nodes = nodes_by_api(local_server(api_access, server.argv, _TIMEOUT))
+            nodes, unready = nodes_by_api(local_server(api_access, server.argv, _TIMEOUT))
     except CareError as error:
         obstacles += [f"{error.message.rstrip('.')}: name another one with etcd_restore_kubeconfig."]
     if nodes is None and there and not etcd.running:
@@ -236,6 +237,7 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         ),
         "cluster_name": cluster_name(kubeconfig, host),
         "nodes": nodes,
+        "unready": unready,
         "db_size": size,
         "free": free_bytes(room_for(data_dir, run_dir)) if there else None,
         "state": _restore_state.load(host.directory),

@@ -52,7 +52,7 @@ def plan(
         members = [pair for pair in (made["members"] or "").split(",") if pair.partition("=")[0] not in asked.without]
         made["members"] = ",".join(members)
         made["warnings"] += without_words(looks, asked)
-    return {"joiners": [], **dict.fromkeys(OF_MODE), **made}
+    return {"joiners": [], "without": list(asked.without), **dict.fromkeys(OF_MODE), **made}
 
 
 def without_words(looks: Looks, asked: Asked) -> list[str]:

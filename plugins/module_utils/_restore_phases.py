@@ -32,6 +32,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap 
     is_swapped,
     swap,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_tidy import tidy
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import (
     SERVERS,
     give_back,
@@ -258,29 +259,6 @@ class Restore:
         self.save("finished")
         return self.shown(services=done["services"])
 
-    def tidy(self) -> dict[str, Any]:
-        """On one master: what came back of ours is removed, and every Node is heard of again."""
-        state = self.here()
-        server = self.host.look("kube-apiserver")
-        prober = Prober(self.host, self.options.kubeconfig, self.options.etcd)
-        local = local_server(prober.api_access(), server.argv)
-
-        def writer() -> _restore_api.Writer:
-            return _restore_api.Writer(prober.api_access(), local.address, local.port, 10.0)
-
-        removed = _restore_api.tidy(writer())
-        last: list[str] = []
-
-        def missing() -> Optional[str]:
-            try:
-                last[:] = _restore_api.unready_nodes(writer(), state["outage"])
-            except CareError as error:
-                return error.message.rstrip(".")
-            return ", ".join(last) or None
-
-        wait_until(missing, self.deadline, "Waiting until all Nodes are Ready again", interval=2.0)
-        return {"changed": bool(removed), "removed": removed, "state": state}
-
     def done(self) -> dict[str, Any]:
         state = self.here()
         if not reached(state, "done"):
@@ -360,7 +338,7 @@ PHASES: dict[str, Callable[[Restore], dict[str, Any]]] = {
     "join": join,
     "agree": agree,
     "finish": Restore.finish,
-    "tidy": Restore.tidy,
+    "tidy": tidy,
     "done": Restore.done,
     "rollback": Restore.rollback,
     "rollback_api": Restore.rollback_api,

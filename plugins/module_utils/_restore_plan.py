@@ -54,6 +54,12 @@ def joined_after(looks: Looks, snapshot: dict[str, Any]) -> Optional[list[str]]:
     return sorted(set().union(*known) - set(snapshot.get("nodes") or [])) if known else None
 
 
+def unready_now(looks: Looks) -> Optional[list[str]]:
+    """Nodes that are not well before anything is done; None when nobody can tell."""
+    known = [seen["unready"] for seen in looks.values() if seen.get("unready") is not None]
+    return sorted(set().union(*known)) if known else None
+
+
 def bump_for(looks: Looks, snapshot: dict[str, Any]) -> int:
     """By how much revisions are raised, so that no watcher ever sees one twice."""
     live = max([seen["etcd"]["revision"] for seen in looks.values()], default=0)
@@ -89,6 +95,9 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
         )
     elif lost is None:
         warnings.append("No API server answers, so it is not known whether Nodes joined after the snapshot.")
+    unready = unready_now(looks)
+    if unready:
+        warnings.append(f"These Nodes are not Ready now, and the restore does not wait for them: {', '.join(unready)}.")
     if len(looks) % 2 == 0:
         warnings.append(f"{len(looks)} members tolerate no more failures than {len(looks) - 1} do.")
     # What was salvaged is the present data.
@@ -106,6 +115,7 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
         "snapshot": {name: snapshot.get(name) for name in ("name", "sha256", "size", "revision", "taken", "nodes")},
         "age": None if age is None else int(age),
         "lost_nodes": lost,
+        "unready_nodes": unready,
         "initial_cluster": ",".join(f"{name}={url}" for name, url in members),
         "token": f"restore-{uuid.uuid4()}",
         "bump_revision": bump_for(looks, snapshot),

@@ -54,7 +54,7 @@ options:
       - V(join) adds this host's member to the restored cluster as a learner, starts it and waits until it has a vote.
         Its manifest is told whom it joins. V(agree) ends when all members, joined ones included, have one hash.
       - V(tidy), on one master, removes locks and annotations of this collection that came back with the snapshot, and
-        waits until all Nodes are Ready. V(done) ends the restore and tells what was kept.
+        waits until all Nodes are Ready that were so before. V(done) ends the restore and tells what was kept.
       - V(rollback) puts the old data back and starts etcd on it, V(rollback_api) waits until all is well again.
     type: str
     choices:
@@ -190,6 +190,11 @@ look:
       type: list
       elements: str
       sample: [cp1, w1, w2]
+    unready:
+      description: Names of those that are not Ready, or silent; null when no API server tells.
+      type: list
+      elements: str
+      sample: []
     state:
       description: Where the newest restore stands on this host; null when there was none.
       type: dict
@@ -259,6 +264,14 @@ removed:
   type: list
   elements: str
   sample: [the Lease clustercare in kube-system]
+unready_nodes:
+  description:
+    - Nodes that are not Ready and that nothing waited for. They were not well before the outage, or their masters were
+      left out. When no API server could be asked before, those that nobody has heard of for two minutes.
+  returned: with O(phase=tidy)
+  type: list
+  elements: str
+  sample: [w3]
 kept:
   description: What is left on the host.
   returned: with O(phase=done) and O(phase=rollback_api)

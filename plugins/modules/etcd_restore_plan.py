@@ -149,6 +149,16 @@ plan:
       type: list
       elements: str
       sample: []
+    unready_nodes:
+      description: Nodes that are not Ready before anything is done; null when it is not known.
+      type: list
+      elements: str
+      sample: [w3]
+    without:
+      description: Members that are left out.
+      type: list
+      elements: str
+      sample: []
     initial_cluster:
       description: The members of the restored cluster, without those that join it afterwards.
       type: str

@@ -205,6 +205,15 @@ def test_nodes_that_would_be_lost_are_named() -> None:
     assert joined_after(looks(), snapshot()) is None
 
 
+def test_nodes_that_are_not_well_before_are_named() -> None:
+    seen = looks()
+    assert made(seen)["unready_nodes"] is None
+    seen["master-2"]["unready"] = ["w2"]
+    found = made(seen)
+    assert found["unready_nodes"] == ["w2"]
+    assert "does not wait for them: w2." in " ".join(found["warnings"])
+
+
 def test_the_same_snapshot_is_restored_once() -> None:
     seen = looks(state=state("done"))
     assert made(seen)["action"] == "nothing"
