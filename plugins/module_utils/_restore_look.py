@@ -147,10 +147,9 @@ def etcd_now(service: Service, access: Access) -> dict[str, Any]:
 
 def etcd_summary(found: dict[str, Any]) -> dict[str, Any]:
     """What the plan needs of that."""
-    quorum = found["quorum"]
     return {
         "answers": bool(found["member_id"]),
-        "quorum": bool(found["member_id"]) and quorum["healthy"] >= quorum["needed"],
+        "quorum": found["majority"],
         "members": [{name: member[name] for name in ("id_hex", "name", "peer_urls")} for member in found["members"]],
         "revision": found["revision"],
         "raft_applied_index": found["raft_applied_index"],

@@ -14,6 +14,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate import CLIENT_AUTH, SERVER_AUTH
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import Answer, Seen, judge
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import ca_sha256
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 
@@ -110,3 +111,20 @@ def test_members_that_could_not_be_compared(
     path.write_text(pem(b"whatever" + usages))
     found = _restore_look.gateway_obstacle({"cert-file": str(path), **flags})
     assert (said in (found or "")) if said else found is None
+
+
+@pytest.mark.parametrize(
+    ("leader", "majority"),
+    [("1", True), ("0", False)],
+)
+def test_a_full_single_member_is_no_lost_cluster(leader: str, majority: bool) -> None:
+    """Else it would be rewound without its name typed."""
+    status = {
+        "header": {"cluster_id": "7", "member_id": "1", "revision": "9"},
+        "leader": leader,
+        "errors": ["memberID:1 alarm:NOSPACE "],
+    }
+    member = {"ID": "1", "name": "cp1", "peerURLs": ["https://10.0.0.1:2380"], "clientURLs": ["https://10.0.0.1:2379"]}
+    seen = Seen(Answer(status), [member], {"1": Answer(status)}, [])
+    summary = _restore_look.etcd_summary(judge(seen, "https://127.0.0.1:2379"))
+    assert (summary["answers"], summary["quorum"], summary["revision"]) == (True, majority, 9)
