@@ -76,7 +76,8 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
     """A restore from the beginning."""
     refusals = [refusal for host, seen in looks.items() for refusal in host_refusals(host, seen)]
     if not refusals:
-        refusals += membership_refusals(looks, asked.without)
+        stored = () if asked.foreign else snapshot.get("members") or ()
+        refusals += membership_refusals(looks, asked.without, stored)
     refusals += snapshot_refusals(looks, snapshot, asked, now)
     confirm = confirmation_refusal(looks, asked)
     refusals += [confirm] if confirm else []

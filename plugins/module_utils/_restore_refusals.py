@@ -63,10 +63,22 @@ def component_refusals(host: str, name: str, row: dict[str, Any]) -> list[str]:
     return []
 
 
-def membership_refusals(looks: Looks, without: Sequence[str] = ()) -> list[str]:
+def members_known(looks: Looks, stored: Sequence[dict[str, Any]] = ()) -> set[str]:
+    """The names of all members: those that a working etcd tells, else all that are known to any member or its data.
+
+    :param stored: those in the snapshot, which tell when nothing else does.
+    """
+    found = [member for seen in looks.values() for member in seen["etcd"]["members"]]
+    if not has_quorum(looks):
+        found += [member for seen in looks.values() for member in (seen.get("data") or {}).get("members") or []]
+    return {member["name"] or member["id_hex"] for member in found or stored}
+
+
+def membership_refusals(looks: Looks, without: Sequence[str] = (), stored: Sequence[dict[str, Any]] = ()) -> list[str]:
     """Why these hosts are not the cluster: each member must be among them, and no two may be the same.
 
     :param without: members that are gone for good, as the user says.
+    :param stored: the members in the snapshot.
     """
     found = []
     names = [seen["member"] for seen in looks.values()]
@@ -74,13 +86,13 @@ def membership_refusals(looks: Looks, without: Sequence[str] = ()) -> list[str]:
     for what, values in (("name", names), ("peer URL", urls)):
         twice = sorted({value for value in values if value and values.count(value) > 1})
         found += [f"Two masters have the same etcd {what}: {value}." for value in twice]
-    listed = {member["name"] or member["id_hex"] for seen in looks.values() for member in seen["etcd"]["members"]}
-    missing = sorted(listed - set(names) - set(without))
+    missing = sorted(members_known(looks, stored) - set(names) - set(without))
     if missing:
         found.append(
             f"etcd has members that are not among the masters of this run: {', '.join(missing)}. All members have to "
-            "be restored together: take them into the inventory (and leave --limit away). Those that are gone for good "
-            f"are left out by naming them, -e etcd_restore_without={','.join(missing)}, and by --limit."
+            "be restored together: take them into the inventory (and leave --limit away). They would come back as the "
+            "old cluster. Those that are gone for good are left out by naming them, "
+            f"-e etcd_restore_without={','.join(missing)}, and by --limit."
         )
     present = sorted(set(without) & set(names))
     if present:

@@ -164,6 +164,39 @@ def test_what_cannot_work_is_refused(change: dict[str, Any], said: str) -> None:
     assert said in " ".join(made(seen)["refusals"])
 
 
+MEMBERS = [{"id_hex": str(number), "name": f"cp{number}", "peer_urls": []} for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("change", "about", "asked", "missing"),
+    [
+        # Nothing runs: who else belongs to it is on the disk.
+        ({"data": {"problem": None, "members": MEMBERS}}, {}, {}, "cp2,cp3"),
+        ({"data": {"problem": None, "members": MEMBERS}}, {}, {"without": ("cp2", "cp3")}, None),
+        ({"data": {"problem": None, "members": MEMBERS[:1]}}, {"members": MEMBERS}, {}, None),
+        # Its database is broken or gone: only the snapshot tells.
+        ({"data": {"problem": "page 7 is broken"}}, {"members": MEMBERS}, {}, "cp2,cp3"),
+        ({"data": None}, {"members": MEMBERS}, {}, "cp2,cp3"),
+        ({"data": None}, {"members": MEMBERS}, {"foreign": True}, None),
+        # A cluster that works knows its members better than a snapshot or an old disk.
+        ({"etcd": alive(members=MEMBERS[:1])}, {"members": MEMBERS}, {"confirm": "kubernetes"}, None),
+        ({"etcd": {"answers": True, "members": MEMBERS}}, {}, {}, "cp2,cp3"),
+    ],
+)
+def test_masters_that_are_left_out_have_to_be_named(
+    change: dict[str, Any], about: dict[str, Any], asked: dict[str, Any], missing: str | None
+) -> None:
+    refusals = " ".join(made(looks(1, **change), snapshot(**about), **asked)["refusals"])
+    assert (f"etcd_restore_without={missing}," in refusals) if missing else refusals == ""
+
+
+def test_a_disk_from_before_a_member_was_removed_is_passed_over() -> None:
+    seen = looks(2)
+    seen["master-1"]["etcd"].update(alive(members=MEMBERS[:2]))
+    seen["master-2"]["data"] = {"problem": None, "members": MEMBERS}
+    assert made(seen, confirm="kubernetes")["refusals"] == []
+
+
 @pytest.mark.parametrize(
     ("about", "asked", "said"),
     [
