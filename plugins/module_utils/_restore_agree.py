@@ -5,13 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, Gateway
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import parse_cluster
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import judge, observe
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import (
+    Seen,
+    alarms_of,
+    has_majority,
+    hexadecimal,
+    judge,
+    observe,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_member import plain_url
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import ask
 
@@ -67,6 +76,12 @@ def disagreement(
     return None
 
 
+def stale_alarms(seen: Seen) -> list[dict[str, str]]:
+    """Alarms that came with the snapshot, of members that are no more. While there is one, nothing can be written."""
+    present = {hexadecimal(member.get("ID")) for member in seen.members}
+    return [alarm for alarm in alarms_of(seen.local.status) if present and alarm["member"] not in present]
+
+
 class Agreement:
     """Looks until all agree; the hashes are asked for last, since every member reads its whole database for them."""
 
@@ -77,11 +92,22 @@ class Agreement:
 
     def missing(self) -> Optional[str]:
         for hashing in (0.0, _HASHING):
-            self.found = judge(observe(self.access, _TIMEOUT, hashing), self.access.endpoint)
+            seen = observe(self.access, _TIMEOUT, hashing)
+            if has_majority(seen) and stale_alarms(seen):
+                self.disarm(stale_alarms(seen))
+                seen = observe(self.access, _TIMEOUT, hashing)
+            self.found = judge(seen, self.access.endpoint)
             problem = disagreement(self.found, *self.wanted)
             if problem:
                 return problem
         return None
+
+    def disarm(self, alarms: list[dict[str, str]]) -> None:
+        """Every member does this; one that is taken back already does no harm."""
+        # What fails is in the alarms that are seen next.
+        with contextlib.suppress(CareError):
+            for alarm in alarms:
+                Gateway(self.access, _TIMEOUT).disarm(str(int(alarm["member"], 16)), alarm["alarm"])
 
     def proof(self) -> dict[str, Any]:
         """What all agree on."""

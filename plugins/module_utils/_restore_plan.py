@@ -88,6 +88,12 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
         if age is not None
         else "Nobody wrote down when the snapshot was taken."
     )
+    alarms = sorted({alarm["alarm"] for alarm in snapshot.get("alarms") or []})
+    if alarms:
+        warnings.append(
+            f"The snapshot was taken under etcd's alarm {' and '.join(alarms)}, which comes back with it; it is taken "
+            "back as soon as the members run."
+        )
     lost = joined_after(looks, snapshot)
     if lost:
         warnings.append(

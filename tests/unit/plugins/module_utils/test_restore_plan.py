@@ -238,6 +238,12 @@ def test_nodes_that_would_be_lost_are_named() -> None:
     assert joined_after(looks(), snapshot()) is None
 
 
+def test_an_alarm_in_the_snapshot_is_told() -> None:
+    about = snapshot(alarms=[{"member": "5", "alarm": "NOSPACE"}])
+    assert "alarm NOSPACE" in " ".join(made(looks(), about)["warnings"])
+    assert "alarm" not in " ".join(made(looks())["warnings"])
+
+
 def test_nodes_that_are_not_well_before_are_named() -> None:
     seen = looks()
     assert made(seen)["unready_nodes"] is None
