@@ -30,6 +30,11 @@ class Asked(NamedTuple):
     without: tuple[str, ...] = ()
 
 
+def seed_of(looks: Looks, asked: Asked) -> Optional[str]:
+    """The host that is restored alone, which the others join; None where all are restored."""
+    return (asked.seed or min(looks)) if asked.mode == "seed_and_join" else None
+
+
 def epoch(written: str) -> float:
     return calendar.timegm(time.strptime(written, _ISO))
 

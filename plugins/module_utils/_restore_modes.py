@@ -14,7 +14,7 @@ import uuid
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_plan
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks, seed_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import open_run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_refusals import (
     cluster_name,
@@ -78,7 +78,7 @@ def without_words(looks: Looks, asked: Asked) -> list[str]:
 
 def seed_and_join(made: dict[str, Any], looks: Looks, asked: Asked) -> None:
     """Change the plan of a restore to one of the seed alone, which the others join."""
-    seed = asked.seed or min(looks)
+    seed = str(seed_of(looks, asked))
     if seed not in looks:
         made["refusals"].append(f"etcd_restore_seed={seed} is none of the masters of this run: {', '.join(looks)}.")
         return

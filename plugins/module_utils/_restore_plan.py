@@ -78,7 +78,9 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
     if not refusals:
         stored = () if asked.foreign else snapshot.get("members") or ()
         refusals += membership_refusals(looks, asked.without, stored)
-    refusals += snapshot_refusals(looks, snapshot, asked, now)
+    # What was salvaged is the present data.
+    safety = None if asked.mode == "salvage" else safety_host(looks)
+    refusals += snapshot_refusals(looks, snapshot, asked, now, safety)
     confirm = confirmation_refusal(looks, asked)
     refusals += [confirm] if confirm else []
     warnings = []
@@ -107,10 +109,12 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
         warnings.append(f"These Nodes are not Ready now, and the restore does not wait for them: {', '.join(unready)}.")
     if len(looks) % 2 == 0:
         warnings.append(f"{len(looks)} members tolerate no more failures than {len(looks) - 1} do.")
-    # What was salvaged is the present data.
-    safety = None if asked.mode == "salvage" else safety_host(looks)
     if safety is None and asked.mode != "salvage":
-        warnings.append("No etcd member answers: the present data is kept as it lies, without a safety snapshot.")
+        said = [
+            f"{host}: {seen['etcd']['snapshot_refusal']}" for host, seen in looks.items() if seen["etcd"]["answers"]
+        ]
+        why = f"No member may be taken a snapshot of ({' '.join(said)})" if said else "No etcd member answers"
+        warnings.append(f"{why}: the present data is kept as it lies, without a safety snapshot.")
     members = sorted((str(seen["member"]), str(seen["peer_url"])) for seen in looks.values())
     return {
         "action": "restore",

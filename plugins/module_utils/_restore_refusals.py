@@ -12,6 +12,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked
     Asked,
     Looks,
     epoch,
+    seed_of,
     words_of_age,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse_or_none
@@ -111,8 +112,13 @@ def has_quorum(looks: Looks) -> bool:
 # --- the snapshot against what is there
 
 
-def snapshot_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> list[str]:
-    """Why this snapshot must not be restored here."""
+def snapshot_refusals(
+    looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float, safety: Optional[str] = None
+) -> list[str]:
+    """Why this snapshot must not be restored here.
+
+    :param safety: the host that takes a snapshot of the present data.
+    """
     found = []
     host, seen = next(iter(looks.items()))
     ours = seen["ca_sha256"]
@@ -138,14 +144,23 @@ def snapshot_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, now:
                 f"The snapshot is of Kubernetes {stored}, {name}'s API server is {running}: another minor may not "
                 "understand its objects. Install that version first, or say etcd_restore_allow_version_change=true."
             )
-    return found + etcd_refusals(looks, snapshot, asked)
+    return found + etcd_refusals(looks, snapshot, asked, safety)
 
 
-def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked) -> list[str]:
+def room_needed(size: int, row: dict[str, Any], joins: bool, saves: bool) -> int:
+    """Bytes: the snapshot, its database, what is kept of the present one, and the new log. One that joins is sent no
+    snapshot.
+    """
+    copies = size if joins else 2 * size
+    return copies + (row["db_size"] if saves or not joins else 0) + _LOG + _SPARE
+
+
+def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, safety: Optional[str]) -> list[str]:
     """Why these etcds could not take it: their version, their quota, their disk."""
     found = []
     stored = parse_or_none(snapshot.get("cluster_version"))
     size = snapshot["size"]
+    seed = seed_of(looks, asked)
     for name, row in looks.items():
         etcd = parse_or_none(row["etcd_version"])
         if stored and etcd and stored.series != etcd.series and not asked.allow_version_change:
@@ -154,13 +169,13 @@ def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked) -> list[
                 "that it comes from, or say etcd_restore_allow_version_change=true after you have tried it elsewhere."
             )
         quota = row["quota"] or _DEFAULT_QUOTA
-        if size > _QUOTA_SHARE * quota:
+        # A negative one is none.
+        if 0 <= _QUOTA_SHARE * quota < size:
             found.append(
                 f"The snapshot has {size >> 20} MiB, {name}'s etcd takes at most {quota >> 20}: it would be full "
                 "at once. Raise --quota-backend-bytes first."
             )
-        # The snapshot, its database, the safety snapshot, and the new log.
-        needed = 2 * size + row["db_size"] + _LOG + _SPARE
+        needed = room_needed(size, row, seed is not None and name != seed, name == safety)
         if row["free"] is not None and row["free"] < needed:
             found.append(f"{name} has {row['free'] >> 20} MiB free for it, {needed >> 20} MiB are needed: make room.")
     return found

@@ -164,6 +164,35 @@ def test_what_cannot_work_is_refused(change: dict[str, Any], said: str) -> None:
     assert said in " ".join(made(seen)["refusals"])
 
 
+def test_no_quota_is_none() -> None:
+    assert made(looks(quota=-1, free=20 << 30), snapshot(size=4 << 30))["refusals"] == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "host", "etcd", "refused"),
+    [
+        # 1 GiB of snapshot, 1 GiB of present data, 2 GiB free.
+        ("all_members", "master-2", {}, True),
+        ("seed_and_join", "master-1", {}, True),
+        ("seed_and_join", "master-2", {}, False),
+        # It has the newest data, of which a snapshot is kept.
+        ("seed_and_join", "master-2", alive(), True),
+    ],
+)
+def test_one_that_joins_needs_less_room(mode: str, host: str, etcd: dict[str, Any], refused: bool) -> None:
+    seen = looks(free=10 << 30, db_size=1 << 30)
+    seen[host]["free"] = 2 << 30
+    seen[host]["etcd"].update(etcd)
+    refusals = " ".join(made(seen, snapshot(size=1 << 30), mode=mode, confirm="kubernetes")["refusals"])
+    assert (f"{host} has 2048 MiB free" in refusals) if refused else refusals == ""
+
+
+def test_why_no_safety_snapshot_is_taken() -> None:
+    assert "No etcd member answers: the present" in " ".join(made(looks())["warnings"])
+    seen = looks(1, etcd={"answers": True, "snapshot_refusal": "This member has the alarm CORRUPT."})
+    assert "master-1: This member has the alarm CORRUPT." in " ".join(made(seen)["warnings"])
+
+
 MEMBERS = [{"id_hex": str(number), "name": f"cp{number}", "peer_urls": []} for number in (1, 2, 3)]
 
 
