@@ -156,3 +156,12 @@ def nodes_now(server: ApiServer) -> tuple[list[str], list[str]]:
     leases = server.get(_NODE_LEASES).get("items") or []
     last = max(renewals_of(leases).values(), default=0.0)
     return sorted(node["metadata"]["name"] for node in nodes), sorted(not_ready(nodes, leases, last - _SILENT))
+
+
+def lock_now(server: ApiServer) -> Optional[dict[str, Any]]:
+    """The Lease that is the lock of the cluster, or None; a few Leases are all that is in there."""
+    leases = server.get(_LEASES).get("items") or []
+    found = next((lease for lease in leases if lease["metadata"]["name"] == _LOCK), None)
+    if found is None:
+        return None
+    return {"metadata": {"annotations": found["metadata"].get("annotations")}, "spec": found.get("spec")}

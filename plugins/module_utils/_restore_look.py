@@ -10,7 +10,7 @@ import re
 import time
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_state
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_state
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate import (
     CLIENT_AUTH,
@@ -34,7 +34,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_api import nodes_now
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_api import lock_now, nodes_now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import data_on_disk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
@@ -106,14 +106,29 @@ def gateway_obstacle(flags: dict[str, str]) -> Optional[str]:
     return None
 
 
-def nodes_by_api(server: ApiServer) -> tuple[Optional[list[str]], Optional[list[str]]]:
-    """The names of all Nodes, and of those that are not well; None when this API server does not tell."""
+def by_api(server: ApiServer) -> dict[str, Any]:
+    """The names of all Nodes, and of those that are not well, and who holds the lock of the cluster.
+
+    None when this API server does not tell.
+    """
+    nodes = unready = None
     try:
-        return nodes_now(server)
+        nodes, unready = nodes_now(server)
+        lock = lock_now(server)
     except (CareError, ValueError, KeyError):
-        return None, None
+        lock = None
     finally:
         server.close()
+    return {"nodes": nodes, "unready": unready, "lock": lock}
+
+
+def open_upgrade(directory: str) -> Optional[dict[str, Any]]:
+    """An upgrade that was begun on this host and not ended.
+
+    :raises CareError: nobody can tell.
+    """
+    record = _record.load(directory)
+    return {name: (record or {}).get(name) for name in ("target", "run", "phase")} if _record.is_open(record) else None
 
 
 def nodes_by_data(data_dir: str) -> Optional[list[str]]:
@@ -204,15 +219,20 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
     data_dir = flags.get("data-dir", "")
     there = data_dir.startswith("/")
     run_dir = os.path.join(host.directory, _restore_state.FOLDER, "run")
-    nodes = unready = None
+    told: dict[str, Any] = {"nodes": None, "unready": None, "lock": None}
     try:
         api_access = prober.administrator()
         if server.running:
-            nodes, unready = nodes_by_api(local_server(api_access, server.argv, _TIMEOUT))
+            told = by_api(local_server(api_access, server.argv, _TIMEOUT))
     except CareError as error:
         obstacles += [f"{error.message.rstrip('.')}: name another one with etcd_restore_kubeconfig."]
-    if nodes is None and there and not etcd.running:
-        nodes = nodes_by_data(data_dir)
+    if told["nodes"] is None and there and not etcd.running:
+        told["nodes"] = nodes_by_data(data_dir)
+    upgrade = None
+    try:
+        upgrade = open_upgrade(host.directory)
+    except CareError as error:
+        obstacles += [error.message]
     size = os.path.getsize(database(data_dir)) if there and os.path.exists(database(data_dir)) else 0
     return {
         "node": os.uname().nodename,
@@ -235,8 +255,8 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
             argv_of(services["kube-controller-manager"], host.runner), argv_of(server, host.runner)
         ),
         "cluster_name": cluster_name(kubeconfig, host),
-        "nodes": nodes,
-        "unready": unready,
+        **told,
+        "upgrade": upgrade,
         "db_size": size,
         "free": free_bytes(room_for(data_dir, run_dir)) if there else None,
         "state": _restore_state.load(host.directory),

@@ -195,6 +195,12 @@ look:
       type: list
       elements: str
       sample: []
+    upgrade:
+      description: An upgrade that was begun on this host and not ended (target, run, phase); null when there is none.
+      type: dict
+    lock:
+      description: The Lease that is the lock of the cluster; null when nobody holds it, or no API server tells.
+      type: dict
     state:
       description: Where the newest restore stands on this host; null when there was none.
       type: dict

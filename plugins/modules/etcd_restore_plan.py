@@ -96,7 +96,9 @@ options:
     elements: str
     default: []
   take_over:
-    description: Go on with a restore although another run seems to be at work on it.
+    description:
+      - Go on with a restore although another run seems to be at work on it.
+      - Also begin one although an upgrade was not ended, or another run holds the lock of the cluster.
     type: bool
     default: false
 seealso:

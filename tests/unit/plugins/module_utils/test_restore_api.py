@@ -97,7 +97,7 @@ def test_who_is_silent_while_nobody_can_be_heard_of() -> None:
         a_node("w3", "Unknown", "2025-12-31T23:59:00.000000Z"),
         a_node("w4", "False", "2026-01-01T00:00:00.000000Z"),
     ]
-    server = Answers({"nodes": [node for node, _lease in pairs], "leases": [lease for _node, lease in pairs]})
+    server: Any = Answers({"nodes": [node for node, _lease in pairs], "leases": [lease for _node, lease in pairs]})
     assert nodes_now(server) == (["cp1", "w1", "w2", "w3", "w4"], ["w2", "w3", "w4"])
 
 
