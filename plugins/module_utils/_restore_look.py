@@ -37,6 +37,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_api import lock_now, nodes_now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import data_on_disk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import room_for
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_tls import own_obstacles, peer_obstacles
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,
@@ -212,7 +213,7 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         try:
             found = find_etcd(etcd, server, wanted, host.runner)
             flags, summary = found.flags, etcd_now(etcd, found.access)
-            obstacles += [gateway_obstacle(flags)]
+            obstacles += [gateway_obstacle(flags), *own_obstacles(flags, found.access.endpoint, time.time())]
         except CareError as error:
             obstacles += [error.message]
     now = etcd_summary(summary)
@@ -239,6 +240,7 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         "kind": etcd.kind,
         "components": {name: component(service, host.runner) for name, service in services.items()},
         "obstacles": [obstacle for obstacle in obstacles if obstacle],
+        "peer_obstacles": peer_obstacles(flags, time.time()),
         "running": etcd.running,
         "kubelet": bool(host.processes("kubelet")),
         "member": flags.get("name"),

@@ -98,6 +98,8 @@ def membership_refusals(looks: Looks, without: Sequence[str] = (), stored: Seque
     present = sorted(set(without) & set(names))
     if present:
         found.append(f"{', '.join(present)} cannot be left out (etcd_restore_without) and be of this run: use --limit.")
+    if len(looks) > 1:
+        found += [f"{host}: {why}" for host, seen in looks.items() for why in seen.get("peer_obstacles") or []]
     clusters = {str(seen["ca_sha256"]) for seen in looks.values()}
     if len(clusters) > 1:
         found.append("The masters do not have the same cluster CA certificate: they are not one cluster.")

@@ -154,6 +154,11 @@ look:
       type: list
       elements: str
       sample: []
+    peer_obstacles:
+      description: The same where there are other members, which have to trust this one.
+      type: list
+      elements: str
+      sample: []
     member:
       description: The member's name, from its flags, environment or configuration file.
       type: str

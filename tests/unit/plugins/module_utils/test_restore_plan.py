@@ -140,6 +140,7 @@ def test_the_newest_data_is_kept() -> None:
         ({"components": components("systemd", kube_apiserver={"kind": "absent"})}, "has no kube-apiserver"),
         ({"components": components("systemd", kube_scheduler={"masked": True})}, "unmask kube-scheduler.service"),
         ({"obstacles": ["There is no kubeconfig."]}, "master-2: There is no kubeconfig."),
+        ({"peer_obstacles": ["Its certificate has ended."]}, "master-2: Its certificate has ended."),
         ({"data_dir": "default.etcd"}, "absolute path"),
         ({"wal_dir": "/wal"}, "move the files of /wal to /var/lib/etcd/member/wal"),
         ({"kubelet": False}, "No kubelet runs"),
@@ -162,6 +163,10 @@ def test_what_cannot_work_is_refused(change: dict[str, Any], said: str) -> None:
     merged["etcd"] = {**seen["master-2"]["etcd"], **change.get("etcd", {})}
     seen["master-2"] = merged
     assert said in " ".join(made(seen)["refusals"])
+
+
+def test_one_alone_has_no_peers() -> None:
+    assert made(looks(1, peer_obstacles=["Its certificate has ended."]))["refusals"] == []
 
 
 def test_no_quota_is_none() -> None:
