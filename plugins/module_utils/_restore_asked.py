@@ -21,6 +21,7 @@ class Asked(NamedTuple):
     max_age: Optional[int] = None
     foreign: bool = False
     allow_version_change: bool = False
+    allow_encryption_change: bool = False
     again: bool = False
     rollback: bool = False
     take_over: bool = False

@@ -134,9 +134,12 @@ def snapshot_refusals(
             what = f"cannot be compared: {host} has no CA certificate"
         found.append(f"The snapshot {what}. If it is meant, say etcd_restore_foreign=true.")
     age = snapshot_age(snapshot, now)
-    if asked.max_age is not None and age is not None and age > asked.max_age:
+    if asked.max_age is not None and (age is None or age > asked.max_age):
+        what = "Nobody wrote down when the snapshot was taken"
+        if age is not None:
+            what = f"The snapshot is {words_of_age(age)} old"
         found.append(
-            f"The snapshot is {words_of_age(age)} old, and etcd_restore_max_age allows {words_of_age(asked.max_age)}."
+            f"{what}, and etcd_restore_max_age allows {words_of_age(asked.max_age)}: say more, or leave it away."
         )
     stored = parse_or_none(snapshot.get("kubernetes_version"))
     for name, row in looks.items():
@@ -146,7 +149,26 @@ def snapshot_refusals(
                 f"The snapshot is of Kubernetes {stored}, {name}'s API server is {running}: another minor may not "
                 "understand its objects. Install that version first, or say etcd_restore_allow_version_change=true."
             )
-    return found + etcd_refusals(looks, snapshot, asked, safety)
+    return found + encryption_refusals(looks, snapshot, asked) + etcd_refusals(looks, snapshot, asked, safety)
+
+
+def encryption_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked) -> list[str]:
+    """Why what the API servers of that time encrypted may be unreadable to those of now."""
+    theirs = snapshot.get("encryption_config_sha256")
+    if not theirs or asked.allow_encryption_change:
+        return []
+    found = []
+    for name, row in looks.items():
+        ours = row.get("encryption_config_sha256")
+        if ours == theirs:
+            continue
+        has = f"another one (SHA-256 {theirs[:16]}..., here {ours[:16]}...)" if ours else "none that can be read"
+        found.append(
+            f"What is in the snapshot was encrypted by --encryption-provider-config, and {name}'s API server has "
+            f"{has}: without the keys of that time nobody can read it. Put that file back first; when the present one "
+            "has its keys, too, say etcd_restore_allow_encryption_change=true."
+        )
+    return found
 
 
 def room_needed(size: int, row: dict[str, Any], joins: bool, saves: bool) -> int:
@@ -160,7 +182,7 @@ def room_needed(size: int, row: dict[str, Any], joins: bool, saves: bool) -> int
 def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, safety: Optional[str]) -> list[str]:
     """Why these etcds could not take it: their version, their quota, their disk."""
     found = []
-    stored = parse_or_none(snapshot.get("cluster_version"))
+    stored = parse_or_none(snapshot.get("cluster_version") or snapshot.get("etcd_version"))
     size = snapshot["size"]
     seed = seed_of(looks, asked)
     for name, row in looks.items():

@@ -179,6 +179,9 @@ look:
       description: Version in the image of the API server's manifest, or what its program says.
       type: str
       sample: 1.34.4
+    encryption_config_sha256:
+      description: SHA-256 of the file by which the API server encrypts what it stores; null without one.
+      type: str
     etcd:
       description: The cluster as this member sees it (answers, quorum, members, revision, problems, ...).
       type: dict

@@ -64,7 +64,7 @@ options:
     type: str
     default: ""
   max_age:
-    description: Refuse a snapshot that is older than so many seconds.
+    description: Refuse a snapshot that is older than so many seconds, or of which nobody knows how old it is.
     type: int
   foreign:
     description: Restore the snapshot of another cluster, or one that does not say which it is of.
@@ -72,6 +72,12 @@ options:
     default: false
   allow_version_change:
     description: Restore a snapshot of another minor version of Kubernetes or etcd.
+    type: bool
+    default: false
+  allow_encryption_change:
+    description:
+      - Restore a snapshot whose objects the API servers encrypted by another C(--encryption-provider-config) than they
+        have now. Its sidecar tells.
     type: bool
     default: false
   again:
@@ -215,7 +221,9 @@ def proven(path: Optional[str]) -> dict[str, Any]:
     found = existing(path)
     if found is None:
         raise CareError(f"There is no snapshot {path} on the controller (etcd_restore_snapshot).")
-    return {**found, "name": os.path.basename(path), "kubernetes_version": version_in(found["cluster_configuration"])}
+    # Of a cluster that was made without kubeadm only the sidecar tells.
+    version = found.get("kubernetes_version") or version_in(found["cluster_configuration"])
+    return {**found, "name": os.path.basename(path), "kubernetes_version": version}
 
 
 def version_in(configuration: Optional[str]) -> Optional[str]:
@@ -261,6 +269,7 @@ if __name__ == "__main__":
             "max_age": {"type": "int"},
             "foreign": {"type": "bool", "default": False},
             "allow_version_change": {"type": "bool", "default": False},
+            "allow_encryption_change": {"type": "bool", "default": False},
             "again": {"type": "bool", "default": False},
             "rollback": {"type": "bool", "default": False},
             "take_over": {"type": "bool", "default": False},

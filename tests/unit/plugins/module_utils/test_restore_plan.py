@@ -169,6 +169,12 @@ def test_one_alone_has_no_peers() -> None:
     assert made(looks(1, peer_obstacles=["Its certificate has ended."]))["refusals"] == []
 
 
+@pytest.mark.parametrize(("present", "said"), [("e" * 64, None), ("f" * 64, "here ffffffffffffffff...")])
+def test_what_was_encrypted_must_be_readable(present: str, said: str | None) -> None:
+    refusals = made(looks(encryption_config_sha256=present), snapshot(encryption_config_sha256="e" * 64))["refusals"]
+    assert (said in " ".join(refusals)) if said else refusals == []
+
+
 def test_no_quota_is_none() -> None:
     assert made(looks(quota=-1, free=20 << 30), snapshot(size=4 << 30))["refusals"] == []
 
@@ -243,7 +249,12 @@ def test_a_disk_from_before_a_member_was_removed_is_passed_over() -> None:
         ({"root_ca_sha256": None, "ca_sha256": "ca"}, {}, None),
         ({}, {"max_age": 3599}, "1 h 0 min old"),
         ({}, {"max_age": 3600}, None),
-        ({"taken": None}, {"max_age": 10}, None),
+        ({"taken": None}, {"max_age": 10}, "Nobody wrote down when"),
+        ({"taken": None}, {}, None),
+        ({"encryption_config_sha256": "e" * 64}, {}, "master-3's API server has none"),
+        ({"encryption_config_sha256": "e" * 64}, {"allow_encryption_change": True}, None),
+        ({"encryption_config_sha256": None}, {}, None),
+        ({"cluster_version": None, "etcd_version": "3.5.24"}, {}, "etcd 3.5"),
         ({"kubernetes_version": "v1.33.1"}, {}, "allow_version_change"),
         ({"kubernetes_version": "v1.33.1"}, {"allow_version_change": True}, None),
         ({"kubernetes_version": None}, {}, None),
