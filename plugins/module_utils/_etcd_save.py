@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_about import about_cluster
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, Gateway, number
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, discover
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import (
@@ -52,6 +53,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file im
 
 # From this size on etcdctl is faster, although it has to be started; below, nothing but Python is needed.
 _BIG = 16 << 20
+# How snapshots are called by this module and by a restore, which may be killed, too.
+_OURS = ("etcd-", "before-restore-", "salvaged-")
 # Silence of etcd for this long ends a snapshot; a busy disk may be silent for a while.
 _SILENCE = 60.0
 
@@ -167,6 +170,7 @@ def save(access: Access, saving: Saving, check_mode: bool, runner: Runner = run)
     young = newest_good(directory, about, saving.max_age, began) if saving.max_age is not None else None
     if young:
         return {"changed": False, "snapshot": without_text(young)}
+    about.update(about_cluster(runner=runner))
     path = os.path.join(directory, name or default_name(etcd.name, began))
     expected = number(status, "dbSize")
     method = choose_method(saving.method, expected, gateway_works, etcdctl)
@@ -176,7 +180,7 @@ def save(access: Access, saving: Saving, check_mode: bool, runner: Runner = run)
         about.update(path=path, size=expected, revision=about["revision_before"], method=method)
         return {"changed": True, "snapshot": about}
     private_directory(directory)
-    remove_leftovers(directory, "etcd-")
+    remove_leftovers(directory, *_OURS)
     warnings = list(seen.trouble)
     watch = time.monotonic()
     with WholeFile(path) as file:

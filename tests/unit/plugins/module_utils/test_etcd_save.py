@@ -191,6 +191,22 @@ def test_a_young_snapshot_is_enough(save: Any, tmp_path: Path) -> None:
     assert save(replies(GOOD_STREAM), name="", max_age=3600)["changed"]
 
 
+def test_a_host_without_the_ca_certificate_has_young_snapshots_too(save: Any) -> None:
+    # The sidecar then names the CA in the snapshot, which the host cannot tell before it has one.
+    save(replies(GOOD_STREAM), ca=None)
+    assert not save(replies(GOOD_STREAM), name="", max_age=3600, ca=None)["changed"]
+
+
+def test_the_sidecar_tells_what_else_a_restore_needs(
+    save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = {"kubernetes_version": "1.34.4", "etcd_image": "etcd:3.6.5-0", "encryption_config_sha256": "e" * 64}
+    monkeypatch.setattr(saving, "about_cluster", lambda runner: around)
+    save(replies(GOOD_STREAM))
+    sidecar = json.loads((tmp_path / "backups" / "one.db.json").read_text())
+    assert {name: sidecar[name] for name in around} == around
+
+
 OTHER_HEADER = {"cluster_id": "8", "member_id": "10276657743932975437", "revision": "6"}
 
 
@@ -314,6 +330,8 @@ def test_what_dead_runs_left_is_cleaned_up_and_what_others_write_is_not(save: An
     backups = tmp_path / "backups"
     backups.mkdir(mode=0o700)
     for name in ("etcd-cp1-1.db.part", "etcd-cp1-1.db.part.etcdctl.part", "etcd-cp1-2.db.part.etcdctl", "other.part"):
+        (backups / name).write_bytes(b"x")
+    for name in ("before-restore-20260101T020304Z-1a2b3c.db.part", "salvaged-20260101T020304Z-1a2b3c.db.part"):
         (backups / name).write_bytes(b"x")
     with WholeFile(str(backups / "etcd-cp1-3.db")):
         (backups / "etcd-cp1-3.db.part.etcdctl").write_bytes(b"x")
