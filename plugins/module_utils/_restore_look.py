@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -19,6 +20,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate i
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_about import ENCRYPTION_FLAG, host_path
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import database
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import choose_access
@@ -89,6 +91,20 @@ def cluster_ca(manager: list[str], server: list[str]) -> Optional[str]:
     """
     named = (option_of(manager, "--root-ca-file"), option_of(server, "--client-ca-file"), CA_CERT)
     return next((found for path in named if path for found in [ca_sha256(path)] if found), None)
+
+
+def encryption_config(server: Service, runner: Runner) -> Optional[str]:
+    """The SHA-256 of the file by which this host's API server encrypts what it stores, also while it does not run."""
+    path = option_of(argv_of(server, runner), f"--{ENCRYPTION_FLAG}")
+    if not path:
+        return None
+    if server.kind == "static_pod":
+        path = host_path(server.pod, container_of(server.pod, server.name), path)
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
 
 
 def gateway_obstacle(flags: dict[str, str]) -> Optional[str]:
@@ -251,6 +267,7 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         "quota": int(flags.get("quota-backend-bytes") or 0),
         "etcd_version": version_of(etcd, host.runner),
         "kubernetes_version": version_of(server, host.runner),
+        "encryption_config_sha256": encryption_config(server, host.runner),
         "etcd": now,
         "data": data_on_disk(data_dir) if there and not now["answers"] else None,
         "ca_sha256": cluster_ca(

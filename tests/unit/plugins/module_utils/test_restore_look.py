@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, Optional
 
@@ -68,6 +70,27 @@ def test_a_units_program_says_its_version(fake: FakeHost, said: str, version: Op
 def test_a_static_pods_image_says_its_version(fake: FakeHost) -> None:
     fake.write("kube-apiserver")
     assert _restore_look.version_of(fake.host.look("kube-apiserver"), fake.runner) == "1.34.4"
+
+
+def test_the_encryption_configuration_is_found_where_the_container_has_it(fake: FakeHost, tmp_path: Path) -> None:
+    config = tmp_path / "enc.yaml"
+    config.write_text("keys")
+    digest = hashlib.sha256(b"keys").hexdigest()
+    path = fake.write("kube-apiserver", "--encryption-provider-config=/enc/enc.yaml")
+    pod = json.loads(path.read_text())
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "enc", "mountPath": "/enc"}]
+    pod["spec"]["volumes"] = [{"name": "enc", "hostPath": {"path": str(tmp_path)}}]
+    path.write_text(json.dumps(pod))
+    assert _restore_look.encryption_config(fake.host.look("kube-apiserver"), fake.runner) == digest
+
+
+def test_the_encryption_configuration_of_a_unit(fake: FakeHost, tmp_path: Path) -> None:
+    config = tmp_path / "enc.yaml"
+    config.write_text("keys")
+    server = stopped(fake, "kube-apiserver", f"--encryption-provider-config={config}")
+    assert _restore_look.encryption_config(server, fake.runner) == hashlib.sha256(b"keys").hexdigest()
+    config.unlink()
+    assert _restore_look.encryption_config(server, fake.runner) is None
 
 
 def pem(content: bytes) -> str:
