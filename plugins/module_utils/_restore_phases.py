@@ -62,6 +62,7 @@ class Options(NamedTuple):
     timeout: int
     kubeconfig: str
     etcd: Access
+    etcdutl: Optional[str] = None
 
 
 def tree_size(path: str) -> int:

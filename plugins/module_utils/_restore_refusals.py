@@ -15,11 +15,12 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked
     seed_of,
     words_of_age,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse_or_none
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 _DEFAULT_QUOTA = 2 << 30
 _QUOTA_SHARE = 0.9
 _SPARE = 200 << 20
+_COMPARES = Version(3, 5, 10)
 _LOG = 128 << 20  # etcd's log begins with two files of 64 MB
 
 
@@ -43,6 +44,12 @@ def host_refusals(host: str, seen: dict[str, Any]) -> list[str]:
             f"{host}'s etcd keeps its log apart (--wal-dir={seen['wal_dir']}), and what is swapped is one directory: "
             f"stop etcd, move the files of {seen['wal_dir']} to {seen['data_dir']}/member/wal, and start it without "
             "--wal-dir first."
+        )
+    version = parse_or_none(seen["etcd_version"])
+    if version and version < _COMPARES and (version.patch >= 0 or version.series < _COMPARES.series):
+        found.append(
+            f"{host}'s etcd {version} cannot be asked for the hash by which restored members are compared; {_COMPARES} "
+            "and newer can: put a newer release into its manifest or its unit first."
         )
     if not seen["kubelet"] and any(row["kind"] == "static_pod" for row in seen["components"].values()):
         found.append(f"No kubelet runs on {host}, so nothing would stop or start its static pods: start it first.")

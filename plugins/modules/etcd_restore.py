@@ -102,6 +102,9 @@ options:
     description: With O(phase=stage), restore although the snapshot is of another minor version of etcd.
     type: bool
     default: false
+  etcdutl:
+    description: With O(phase=stage), the program on the host that makes the new data. Found when not given.
+    type: path
   timeout:
     description: Seconds that the step may take.
     type: int
@@ -345,6 +348,7 @@ def step(module: AnsibleModule) -> dict[str, Any]:
         timeout=params["timeout"],
         kubeconfig=params["kubeconfig"],
         etcd=access,
+        etcdutl=params["etcdutl"],
     )
     before = Restore(host, options).done_before(params["phase"])
     if before:
@@ -365,6 +369,7 @@ def main() -> None:
             "safety_dir": {"type": "path", "default": "/var/lib/clustercare/backups"},
             "dead_man_after": {"type": "int", "default": 900},
             "allow_version_change": {"type": "bool", "default": False},
+            "etcdutl": {"type": "path"},
             "timeout": {"type": "int", "default": 300},
             "manifests_dir": {"type": "path"},
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},

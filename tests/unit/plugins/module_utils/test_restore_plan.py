@@ -148,6 +148,9 @@ def test_the_newest_data_is_kept() -> None:
         ({"kubelet": False, "components": components(etcd={"kind": "systemd"})}, "No kubelet runs"),
         ({"peer_url": None}, "does not say"),
         ({"etcd_version": "3.5.24-0"}, "etcd 3.6"),
+        ({"etcd_version": "3.5.9-0"}, "master-2's etcd 3.5.9 cannot be asked for the hash"),
+        ({"etcd_version": "3.4.27"}, "3.5.10 and newer can"),
+        ({"etcd_version": "3.4"}, "3.5.10 and newer can"),
         ({"kubernetes_version": "1.35.4"}, "Kubernetes 1.34.4"),
         ({"quota": 1 << 20}, "quota"),
         ({"free": 1 << 20}, "make room"),
@@ -173,6 +176,11 @@ def test_one_alone_has_no_peers() -> None:
 def test_what_was_encrypted_must_be_readable(present: str, said: str | None) -> None:
     refusals = made(looks(encryption_config_sha256=present), snapshot(encryption_config_sha256="e" * 64))["refusals"]
     assert (said in " ".join(refusals)) if said else refusals == []
+
+
+@pytest.mark.parametrize("version", [None, "3.5", "3.5.10-0", "3.5.24-0"])
+def test_an_etcd_whose_data_can_be_compared(version: str | None) -> None:
+    assert made(looks(etcd_version=version), snapshot(cluster_version="3.5.0"))["refusals"] == []
 
 
 def test_no_quota_is_none() -> None:
