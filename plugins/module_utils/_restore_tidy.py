@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the clustercare.kubeadm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # PRIVATE to this collection: may change in any release.
-"""The last look at a restored cluster: what came back of our own is removed, the Nodes that were well are awaited."""
+"""The last look at a restored cluster: what came back of our own is removed, Nodes are awaited, orphans named."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_orphans import orphans
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, local_server
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
@@ -75,6 +76,7 @@ def tidy(step: Restore) -> dict[str, Any]:
         "changed": bool(removed),
         "removed": removed,
         "unready_nodes": sorted(last),
+        "orphans": orphans(writer()),
         "warnings": warnings,
         "state": state,
     }

@@ -289,6 +289,15 @@ unready_nodes:
   type: list
   elements: str
   sample: [w3]
+orphans:
+  description:
+    - What belongs to nothing any more, in words, at most twenty of a kind. Pods on Nodes that are not there, pending
+      CertificateSigningRequests, PersistentVolumes that are Released or Failed, PersistentVolumeClaims that are Lost.
+    - Some of it may be older than the restore. Nothing of it is changed.
+  returned: with O(phase=tidy)
+  type: list
+  elements: str
+  sample: ["Pod shop/web-7d9c on Node w3, which is not there"]
 kept:
   description: What is left on the host.
   returned: with O(phase=done) and O(phase=rollback_api)
