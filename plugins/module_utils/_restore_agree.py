@@ -40,6 +40,13 @@ def before(initial_cluster: str, name: str) -> Optional[str]:
     return members[place - 1][1] if place else None
 
 
+def peer_access(access: Access, flags: dict[str, str]) -> Access:
+    """How a member asks the others: it has a CA and a certificate of its own for that, maybe."""
+    cert = flags.get("peer-cert-file")
+    pair = (cert, flags.get("peer-key-file")) if cert else (access.cert, access.key)
+    return Access(access.endpoint, flags.get("peer-trusted-ca-file") or access.ca, *pair)
+
+
 def serves_peers(url: str, access: Access) -> Optional[str]:
     """None when the member with this peer URL has begun to serve its peers."""
     parts = urlsplit(url)

@@ -16,6 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree import (
     Agreement,
     before,
+    peer_access,
     serves_peers,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import epoch
@@ -42,6 +43,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,
+    etcd_settings,
     local_server,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
@@ -213,7 +215,8 @@ class Restore:
         url = before(state["initial_cluster"], state["member"])
         place = sorted(parse_cluster(state["initial_cluster"])).index(state["member"])
         patience = Deadline(min(_FOR_ANOTHER * place, self.deadline.left), "timeout")
-        while url and not patience.passed and serves_peers(url, access) is not None:
+        peers = peer_access(access, etcd_settings(self.host.look("etcd"), self.host.runner)) if url else access
+        while url and not patience.passed and serves_peers(url, peers) is not None:
             patience.sleep(0.2)
 
     def mark(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree
     Agreement,
     before,
     disagreement,
+    peer_access,
 )
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils import etcd_fakes as fakes
 
@@ -89,3 +90,19 @@ def test_another_alarm_is_left_alone(alarm: str, leader: str) -> None:
         missing = Agreement(Access(one.url(1), None, None, None), wanted, 900, None).missing()
         assert "Alarm NOSPACE" in str(missing)
         assert one.writes == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked_with"),
+    [
+        ({}, ("ca", "client.crt", "client.key")),
+        ({"peer-trusted-ca-file": "peer-ca"}, ("peer-ca", "client.crt", "client.key")),
+        (
+            {"peer-trusted-ca-file": "peer-ca", "peer-cert-file": "peer.crt", "peer-key-file": "peer.key"},
+            ("peer-ca", "peer.crt", "peer.key"),
+        ),
+    ],
+)
+def test_members_are_asked_as_peers_are(flags: dict[str, str], asked_with: tuple[str, str, str]) -> None:
+    access = Access("https://127.0.0.1:2379", "ca", "client.crt", "client.key")
+    assert peer_access(access, flags)[1:] == asked_with
