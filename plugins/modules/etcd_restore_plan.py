@@ -89,7 +89,7 @@ options:
     type: bool
     default: false
   seed:
-    description: With O(mode=seed_and_join), the host that is restored; the first one when not given.
+    description: With O(mode=seed_and_join), the host that is restored; the first by name when not given.
     type: str
     default: ""
   source:
