@@ -105,7 +105,7 @@ def new_data(step: Restore, etcd: Found, home: str, room: str) -> dict[str, Any]
         initial_cluster=step.plan["initial_cluster"],
         token=step.plan["token"],
         bump_revision=step.plan["bump_revision"],
-        etcdutl=etcd.etcdutl,
+        etcdutl=step.options.etcdutl or etcd.etcdutl,
         allow_version_change=step.options.allow_version_change,
     )
     made: dict[str, Any] = restore(etcd.access, wanted, step.deadline, False, step.host.runner)["restored"]

@@ -312,6 +312,11 @@ snapshot:
       description: The last raft entry in it.
       type: int
       sample: 2371
+    alarms:
+      description: The alarms under which it was taken, as C(member) (hexadecimal) and C(alarm).
+      type: list
+      elements: dict
+      sample: []
     host:
       description: Name of the host.
       type: str

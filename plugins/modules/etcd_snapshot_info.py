@@ -174,6 +174,11 @@ snapshots:
       description: The last raft entry in it.
       type: int
       sample: 2371
+    alarms:
+      description: The alarms under which it was taken, as C(member) (hexadecimal) and C(alarm).
+      type: list
+      elements: dict
+      sample: []
     cluster_id:
       description: etcd's cluster id, hexadecimal; only its sidecar tells. Every restore changes it.
       type: str

@@ -191,6 +191,7 @@ def test_the_gone_must_not_come_back_with_their_data() -> None:
     assert "cp3" in said
     assert "kubeadm reset" in said
     assert "majority" not in said
+    assert made(looks(running()), SNAPSHOT, without=("cp2", "cp3"))["without"] == ["cp2", "cp3"]
     assert "majority" in " ".join(made(looks(running()), without=("cp2", "cp3"))["warnings"])
 
 
