@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks, epoch
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_refusals import cluster_name, has_quorum
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
     DEAD_MAN,
     ROLLED_BACK,
     ROLLING_BACK,
     is_open,
     reached,
+    standing,
 )
 
 _QUIET = 120.0  # seconds after which a run on another machine counts as gone
@@ -37,6 +39,17 @@ def at_work(state: dict[str, Any], controller: dict[str, Any], now: float) -> Op
     return f"{who}, which was at work {int(quiet)} s ago" if quiet < _QUIET else None
 
 
+def against_another(states: list[dict[str, Any]], asked: Asked, controller: dict[str, Any], now: float) -> list[str]:
+    """Why this run has to wait for another one, which is at work on one of these restores."""
+    workers = sorted({worker for state in states for worker in [at_work(state, controller, now)] if worker})
+    if not workers or asked.take_over:
+        return []
+    return [
+        f"Somebody is at work on a restore: {'; '.join(workers)}. Wait for it; when you know that it is gone, say "
+        "etcd_restore_take_over=true."
+    ]
+
+
 def open_run(looks: Looks) -> Optional[dict[str, Any]]:
     """The state of a restore that was begun and not ended, from the host that knows most of it."""
     states = [seen["state"] for seen in looks.values() if is_open(seen["state"])]
@@ -44,29 +57,101 @@ def open_run(looks: Looks) -> Optional[dict[str, Any]]:
 
 
 def runs_seen(looks: Looks) -> dict[str, Optional[str]]:
-    """The newest run that each host knew when it was looked at: a host that knows another one later is refused."""
-    return {seen["node"]: seen["state"]["run"] if seen["state"] else None for seen in looks.values()}
+    """Where each host stood when it was looked at: one that stands elsewhere later is another run's."""
+    return {seen["node"]: standing(seen["state"]) for seen in looks.values()}
 
 
-def direction(states: dict[str, Optional[dict[str, Any]]], run: str) -> tuple[str, str]:
+def names_in(cluster: str) -> set[str]:
+    """The names in what etcd calls an initial cluster."""
+    return {pair.partition("=")[0] for pair in cluster.split(",") if pair}
+
+
+def of_run(looks: Looks, run: str) -> dict[str, dict[str, Any]]:
+    """Where those hosts stand whose newest restore it is."""
+    return {host: seen["state"] for host, seen in looks.items() if seen["state"] and seen["state"]["run"] == run}
+
+
+def in_use(here: dict[str, dict[str, Any]], begun: dict[str, Any]) -> list[str]:
+    """The hosts that serve the restored data, when anybody can have written to it since; else none.
+
+    A member that its timer has started is no cluster; a majority of them is one, whoever has started them.
+    """
+    serving = sorted(host for host, state in here.items() if reached(state, "serving"))
+    by_run = any(here[host].get("by") != DEAD_MAN for host in serving)
+    return serving if by_run or len(serving) * 2 > len(names_in(begun["initial_cluster"])) else []
+
+
+def direction(looks: Looks, begun: dict[str, Any]) -> tuple[str, str]:
     """Whether a begun restore is finished (``resume``) or undone (``rollback``), and why.
 
     Forward when all hosts are of that run and none has put its old data back. A ``stuck`` one needs a person.
     """
-    here = {host: state for host, state in states.items() if state is not None and state["run"] == run}
-    back = sorted(host for host, state in here.items() if state["phase"] in (ROLLED_BACK, ROLLING_BACK))
-    serving = sorted(host for host, state in here.items() if reached(state, "serving") and state.get("by") != DEAD_MAN)
-    missing = sorted(set(states) - set(here))
+    here = of_run(looks, begun["run"])
+    back = ", ".join(sorted(host for host, state in here.items() if state["phase"] in (ROLLED_BACK, ROLLING_BACK)))
+    missing = ", ".join(sorted(set(looks) - set(here)))
+    serving = ", ".join(in_use(here, begun))
     if serving and back:
         return "stuck", (
-            f"{', '.join(back)} went back to the old data while {', '.join(serving)} already serves the restored "
-            "one. Say etcd_restore_rollback=true to give the old data back to all; what was written since is lost then."
+            f"{back} went back to the old data while {serving} already serves the restored one. Say "
+            "etcd_restore_rollback=true to give the old data back to all; what was written since is lost then. Or keep "
+            f"the restored data: leave {back} out (--limit, etcd_restore_without), run the same command, remove its "
+            "member (etcd_member), empty it (kubeadm reset -f), and let it join anew."
         )
     if back:
-        return "rollback", f"{', '.join(back)} has its old data again, so all others get theirs back, too"
-    if missing and not serving:
-        return "rollback", f"{', '.join(missing)} knows nothing of it, so all others get their old data back"
+        return "rollback", f"{back} has its old data again, so all others get theirs back, too"
+    if missing and serving:
+        return "stuck", (
+            f"{missing} knows nothing of it while {serving} already serves the restored data. Leave {missing} out "
+            "(--limit, etcd_restore_without), run the same command, remove its member (etcd_member), empty it "
+            "(kubeadm reset -f), and let it join anew."
+        )
+    if missing:
+        return "rollback", f"{missing} knows nothing of it, so all others get their old data back"
     return "resume", "it was begun and not ended"
+
+
+def against_part(looks: Looks, begun: dict[str, Any], asked: Asked) -> list[str]:
+    """Why not all of that restore's masters are here: one that is left alone would keep other data than the rest."""
+    wanted = names_in(begun.get("members") or begun["initial_cluster"])
+    absent = ", ".join(sorted(wanted - {seen["member"] for seen in looks.values()} - set(asked.without)))
+    if not absent:
+        return []
+    return [
+        f"The restore {begun['run']} is of {absent}, too, and all its masters must have the same data: take them into "
+        "this run (leave --limit away). Those that are gone for good, and never come back, are named in "
+        "etcd_restore_without."
+    ]
+
+
+def against_rollback(looks: Looks, begun: dict[str, Any], asked: Asked) -> list[str]:
+    """Why the old data must not be given back, or not so."""
+    here = of_run(looks, begun["run"])
+    gone = sorted(host for host in here if looks[host].get("old_data_gone"))
+    found = []
+    if gone:
+        kept = [f"{state['safety']} on {host}" for host, state in sorted(here.items()) if state.get("safety")]
+        instead = f" To have its content again, restore the snapshot of it: {', '.join(kept)}." if kept else ""
+        found.append(
+            f"{', '.join(gone)} has its data from before the restore {begun['run']} no more: somebody has removed it. "
+            f"So nothing is given back anywhere, lest masters hold different data.{instead}"
+        )
+    serving = ", ".join(in_use(here, begun))
+    if not asked.rollback or not serving:
+        return found
+    strangers = ", ".join(sorted(set(looks) - set(here)))
+    if strangers:
+        found.append(
+            f"{strangers} knows nothing of the restore {begun['run']}, so it has no data from before and would keep "
+            "the restored one. Empty it (kubeadm reset -f), leave it out (--limit, etcd_restore_without), and let it "
+            "join anew afterwards."
+        )
+    name = cluster_name(looks)
+    if has_quorum(looks) and asked.confirm != name:
+        found.append(
+            f"etcd of this cluster has its majority on the restored data. All that was written since the restore "
+            f"{begun['run']} would be lost. If that is meant, type the cluster's name: -e etcd_restore_confirm={name}"
+        )
+    return found
 
 
 def go_on(
@@ -78,9 +163,8 @@ def go_on(
     now: float,
 ) -> dict[str, Any]:
     """What becomes of a restore that an earlier run has begun."""
-    states = {host: seen["state"] for host, seen in looks.items()}
     if begun is None:
-        found = [state for state in states.values() if state and state["phase"] == "done"]
+        found = [seen["state"] for seen in looks.values() if seen["state"] and seen["state"]["phase"] == "done"]
         begun = max(found, key=lambda state: str(state["updated"]), default=None)
     if begun is None:
         return {
@@ -90,8 +174,8 @@ def go_on(
             "warnings": [],
             "run": "",
         }
-    action, why = direction(states, begun["run"])
-    refusals = []
+    action, why = direction(looks, begun)
+    refusals = against_part(looks, begun, asked)
     if asked.rollback:
         action, why = "rollback", "you asked for it"
     elif snapshot and snapshot["sha256"] != begun["snapshot"]["sha256"]:
@@ -101,15 +185,13 @@ def go_on(
         )
     elif action == "stuck":
         refusals.append(f"The restore {begun['run']} can neither be finished nor undone by itself: {why}")
-    worker = at_work(begun, controller, now)
-    if worker and not asked.take_over:
-        refusals.append(
-            f"Somebody is at work on it: {worker}. Wait for it; when you know that it is gone, say "
-            "etcd_restore_take_over=true."
-        )
+    if action == "rollback":
+        refusals += against_rollback(looks, begun, asked)
+    refusals += against_another([begun], asked, controller, now)
     mode = begun.get("mode", "all_members")
     if mode != asked.mode and not asked.rollback:
         refusals.append(f"The restore {begun['run']} was begun with etcd_restore_mode={mode}: finish it with that.")
+    here = of_run(looks, begun["run"])
     shared = ("run", "snapshot", "initial_cluster", "token", "bump_revision")
     return {
         "action": action,
@@ -119,5 +201,7 @@ def go_on(
         "safety_host": None,
         "seen": runs_seen(looks),
         "mode": mode,
+        "seed": begun.get("seed"),
+        "joiners": sorted(host for host, state in here.items() if state.get("joins")),
         **{name: begun[name] for name in shared},
     }

@@ -20,6 +20,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree
     serves_peers,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import epoch
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_back import rollback, rollback_api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import Undo
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import agree, join
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_source import salvage
@@ -36,7 +37,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_tidy import tidy
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import (
     SERVERS,
-    give_back,
     operate,
     places_of,
 )
@@ -87,32 +87,53 @@ class Restore:
         self.deadline = Deadline(options.timeout, "timeout")
         self.node = os.uname().nodename
         self.state = _restore_state.load(host.directory)
+        self.changed = False
+
+    def take(self, phase: str) -> dict[str, Any]:
+        """Take one step. Its failure tells, too, whether it has changed something."""
+        done = self.done_before(phase)
+        if done:
+            return done
+        try:
+            return PHASES[phase](self)
+        except CareError as error:
+            error.results["changed"] = self.changed or bool(error.results.get("changed"))
+            raise
 
     # --- the state
 
     def save(self, phase: str, **more: Any) -> None:
+        self.changed = True
         old = self.state or {}
         self.state = _restore_state.save(
             {**old, "controller": _holder(self.options.controller), **more}, phase, self.host.directory
         )
 
-    def here(self) -> dict[str, Any]:
+    def known(self) -> dict[str, Any]:
         """This host's state of this run.
 
-        :raises CareError: there is none, or the host has its old data again.
+        :raises CareError: there is none.
         """
         state = self.state
         if state is None or state["run"] != self.run:
             raise CareError(
                 f"{self.node} knows nothing of the restore {self.run}; its newest is {state and state['run']}."
             )
+        return state
+
+    def here(self) -> dict[str, Any]:
+        """The same, where the run goes on.
+
+        :raises CareError: there is none, or the host has its old data again.
+        """
+        state = self.known()
         if state["phase"] in (ROLLED_BACK, ROLLING_BACK):
             who = state.get("by") or "an earlier run"
             raise CareError(f"{self.node} has its old data again: {who} put it back at {state['updated']}.")
         return state
 
     def shown(self, **more: Any) -> dict[str, Any]:
-        return {"changed": True, "state": self.state, **more}
+        return {"changed": self.changed, "state": self.state, **more}
 
     def done_before(self, phase: str) -> Optional[dict[str, Any]]:
         """The answer of a step that has nothing left to do, or None.
@@ -145,15 +166,23 @@ class Restore:
     def operate(self, names: list[str], state: str, prove: str = "health") -> dict[str, Any]:
         here = self.state or {}
         access = Access(*here["access"])
-        return operate(self.host, access, self.options.kubeconfig, names, state, max(1.0, self.deadline.left), prove)
+        left = max(1.0, self.deadline.left)
+        try:
+            done = operate(self.host, access, self.options.kubeconfig, names, state, left, prove)
+        except CareError as error:
+            self.changed |= bool(error.results.get("changed"))
+            raise
+        self.changed |= bool(done["changed"])
+        return done
+
+    def disarm(self) -> None:
+        self.changed |= Undo(self.run, self.host.runner, self.host.directory).disarm()
 
     # --- P1: all is ready, and each host can help itself
 
     def arm(self) -> dict[str, Any]:
         """Let this host help itself, should nobody else do."""
         state = self.here()
-        if reached(state, "agreed"):
-            return {"state": state}
         due = Undo(self.run, self.host.runner, self.host.directory).arm(time.time() + self.options.dead_man_after)
         self.save(state["phase"] if reached(state, "armed") else "armed")
         return self.shown(due=due)
@@ -163,8 +192,6 @@ class Restore:
     def stop_api(self) -> dict[str, Any]:
         """API servers go first: one whose etcd is gone needs half a minute to end."""
         state = self.here()
-        if reached(state, "stopped"):
-            return {"state": state}
         self.time_left()
         self.save("stopping", outage=state.get("outage") or time.time())
         done = self.operate(SERVERS, "stopped")
@@ -172,8 +199,6 @@ class Restore:
 
     def stop_etcd(self) -> dict[str, Any]:
         state = self.here()
-        if reached(state, "stopped"):
-            return {"state": state}
         self.time_left()
         done = self.operate(["etcd"], "stopped")
         if state.get("lost") and "etcd" not in (state.get("units") or {}):
@@ -184,8 +209,6 @@ class Restore:
 
     def swap(self) -> dict[str, Any]:
         state = self.here()
-        if reached(state, "swapped"):
-            return {"state": state}
         self.time_left()
         self.save("swapping")
         swap(places_of(state))
@@ -196,7 +219,7 @@ class Restore:
         """Start this host's member after the one before it, and see all of them agree."""
         state = self.here()
         # One that joins is started when the restored cluster serves.
-        if reached(state, "started") or state.get("joins"):
+        if state.get("joins"):
             return {"state": state}
         self.time_left()
         if not is_swapped(places_of(state)):
@@ -222,8 +245,6 @@ class Restore:
     def mark(self) -> dict[str, Any]:
         """Every member has seen all others agree: from here on the restored data stays, whatever happens."""
         state = self.here()
-        if reached(state, "agreed"):
-            return {"state": state}
         if not reached(state, "swapped" if state.get("joins") else "started"):
             raise CareError(f"The member of {self.node} has not seen all others agree, so no mark is set.")
         self.time_left()
@@ -234,7 +255,7 @@ class Restore:
 
     def start_api(self) -> dict[str, Any]:
         state = self.here()
-        if reached(state, "finished") or (state.get("joins") and not reached(state, "joined")):
+        if state.get("joins") and not reached(state, "joined"):
             return {"state": state}
         if not reached(state, "agreed"):
             raise CareError(f"The mark that all members agree has not come to {self.node}; its API server stays away.")
@@ -256,10 +277,10 @@ class Restore:
 
     def finish(self) -> dict[str, Any]:
         state = self.here()
-        if reached(state, "finished") or (state.get("joins") and not reached(state, "joined")):
+        if state.get("joins") and not reached(state, "joined"):
             return {"state": state}
         done = self.operate(SERVERS[1:], "started")
-        Undo(self.run, self.host.runner, self.host.directory).disarm()
+        self.disarm()
         self.save("finished")
         return self.shown(services=done["services"])
 
@@ -279,37 +300,6 @@ class Restore:
             safety = state["safety"]
             kept.append({"path": safety, "bytes": os.path.getsize(safety), "remove": f"rm {safety} {safety}.json"})
         return kept
-
-    # --- back
-
-    def rollback(self) -> dict[str, Any]:
-        """Stop all, put the old data in its place, and start etcd on it."""
-        state = self.state
-        if state is None or state["run"] != self.run or state["phase"] == ROLLED_BACK:
-            return {"state": state}
-        undo = Undo(self.run, self.host.runner, self.host.directory)
-        if state["phase"] in ("staged", "armed"):
-            undo.disarm()
-            self.save(ROLLED_BACK, by="a run")
-            return self.shown()
-        self.save(state["phase"])
-        self.state = give_back(self.state or state, self.host, max(1.0, self.deadline.left))
-        self.operate(["etcd"], "started", "process")
-        return self.shown()
-
-    def rollback_api(self) -> dict[str, Any]:
-        """Wait until the old cluster answers again."""
-        state = self.state
-        if state is None or state["run"] != self.run:
-            return {"state": state}
-        # A host that the dead man served is only proven here, and its leftovers are removed.
-        self.operate(["etcd"], "started")
-        self.operate(SERVERS, "started")
-        Undo(self.run, self.host.runner, self.host.directory).disarm()
-        if state["phase"] == ROLLED_BACK:
-            return {"state": state}
-        self.save(ROLLED_BACK, by="a run")
-        return self.shown(kept=self.kept())
 
 
 # What a host has come to when a step has nothing left to do.
@@ -344,6 +334,6 @@ PHASES: dict[str, Callable[[Restore], dict[str, Any]]] = {
     "finish": Restore.finish,
     "tidy": tidy,
     "done": Restore.done,
-    "rollback": Restore.rollback,
-    "rollback_api": Restore.rollback_api,
+    "rollback": rollback,
+    "rollback_api": rollback_api,
 }

@@ -10,9 +10,15 @@ import uuid
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks, words_of_age
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import go_on, open_run, runs_seen
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import (
+    against_another,
+    go_on,
+    open_run,
+    runs_seen,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_refusals import (
     confirmation_refusal,
+    has_quorum,
     host_refusals,
     membership_refusals,
     snapshot_age,
@@ -36,7 +42,7 @@ def plan(
     states = [seen["state"] for seen in looks.values()]
     done = [state for state in states if state and state["phase"] == "done"]
     same = [state for state in done if state["snapshot"]["sha256"] == snapshot["sha256"]]
-    if len(same) == len(looks) and not asked.again:
+    if len(same) == len(looks) and not asked.again and has_quorum(looks):
         return {
             "action": "nothing",
             "why": f"this snapshot was restored already by run {same[0]['run']} (at {same[0]['updated']}); to throw "
@@ -45,7 +51,11 @@ def plan(
             "warnings": [],
             "run": same[0]["run"],
         }
-    return begin(looks, snapshot, asked, now)
+    made = begin(looks, snapshot, asked, now)
+    # It has touched nothing yet, but a run that lives is about to.
+    staged = [state for state in states if state and state["phase"] == "staged"]
+    made["refusals"] += against_another(staged, asked, controller, now)
+    return made
 
 
 def joined_after(looks: Looks, snapshot: dict[str, Any]) -> Optional[list[str]]:

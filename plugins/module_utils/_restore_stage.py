@@ -23,7 +23,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look 
     etcd_summary,
     find_etcd,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE, standing
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import prove_renames, room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import SERVERS, units_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory
@@ -37,9 +37,9 @@ def stage(step: Restore) -> dict[str, Any]:
     state = step.state
     if state and state["run"] == step.run:
         return {"state": state}
-    now = state["run"] if state else None
+    now = standing(state)
     if now != step.plan["seen"].get(step.node):
-        raise CareError(f"Another run is at work on {step.node}: {now} was begun since this one looked.")
+        raise CareError(f"Another run is at work on {step.node}: it is at {now} since this one looked.")
     forget_staged(step)
     home = _record.private_directory("restore", step.run, directory=step.host.directory)
     etcd = step.host.look("etcd")

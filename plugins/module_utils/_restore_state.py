@@ -56,6 +56,11 @@ def is_open(state: Optional[dict[str, Any]]) -> bool:
     return bool(state) and state is not None and state["phase"] not in ("staged", "done", ROLLED_BACK)
 
 
+def standing(state: Optional[dict[str, Any]]) -> Optional[str]:
+    """Where a host stands, in one word that no later step leaves as it is."""
+    return f"{state['run']} {state['phase']} {state['updated']}" if state else None
+
+
 def path_of(directory: str = _record.DIRECTORY) -> str:
     return os.path.join(directory, FOLDER, FILE)
 

@@ -88,6 +88,13 @@ def is_swapped(places: Places) -> bool:
     return os.path.isdir(places.live) and not os.path.isdir(places.new)
 
 
+def is_gone(places: Places) -> bool:
+    """Whether the old data, once it was put aside, is neither there nor in its place again."""
+    kept = os.listdir(places.room) if os.path.isdir(places.room) else []
+    traces = [name for name in kept if name in ("new", "previous") or name.startswith("failed")]
+    return places.had_data and not any(os.path.isdir(os.path.join(places.room, name, MEMBER)) for name in traces)
+
+
 def swap(places: Places) -> None:
     """Put the new data in its place; to be called again after it was cut off.
 

@@ -53,6 +53,7 @@ def tidy(step: Restore) -> dict[str, Any]:
         return _restore_api.Writer(prober.api_access(), local.address, local.port, 10.0)
 
     removed = _restore_api.tidy(writer())
+    step.changed |= bool(removed)
     who = expected(step.plan)
     patience = Deadline(_PATIENCE, "none")
     last: dict[str, bool] = {}
@@ -72,11 +73,4 @@ def tidy(step: Restore) -> dict[str, Any]:
             f"These Nodes are not Ready: {', '.join(sorted(last))}. They were not well before the outage either, or "
             "have not been heard of since; nothing waited for them."
         )
-    return {
-        "changed": bool(removed),
-        "removed": removed,
-        "unready_nodes": sorted(last),
-        "orphans": orphans(writer()),
-        "warnings": warnings,
-        "state": state,
-    }
+    return step.shown(removed=removed, unready_nodes=sorted(last), orphans=orphans(writer()), warnings=warnings)

@@ -23,9 +23,10 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state
     DEAD_MAN,
     ROLLED_BACK,
     ROLLING_BACK,
+    rank,
     reached,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import Places, unswap
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import Places, is_gone, unswap
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, manifest_files
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_options import Options
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_run import Care
@@ -101,6 +102,14 @@ def operate(
 
 def places_of(state: dict[str, Any]) -> Places:
     return Places(state["data_dir"], state["room"], bool(state["had_data"]))
+
+
+def old_data_gone(state: Optional[dict[str, Any]]) -> bool:
+    """Whether somebody has removed what would be given back, as the report of a restore tells how."""
+    if state is None:
+        return False
+    phase = state.get("from", "") if state["phase"] == ROLLING_BACK else state["phase"]
+    return rank(phase) >= rank("swapping") and is_gone(places_of(state))
 
 
 def give_back(state: dict[str, Any], host: Host, timeout: float) -> dict[str, Any]:

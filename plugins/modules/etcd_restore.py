@@ -215,6 +215,10 @@ look:
     state:
       description: Where the newest restore stands on this host; null when there was none.
       type: dict
+    old_data_gone:
+      description: Whether somebody has removed the data from before that restore, so that it cannot be given back.
+      type: bool
+      sample: false
 state:
   description: Where the restore stands on this host.
   returned: with all steps but V(look) and V(salvage)
@@ -333,7 +337,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_watch im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import look
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import PHASES, Options, Restore
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import QuickHost
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import QuickHost, old_data_gone
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 
@@ -342,7 +346,8 @@ def step(module: AnsibleModule) -> dict[str, Any]:
     host = QuickHost(params["manifests_dir"])
     access = wanted_access(params)
     if params["phase"] == "look":
-        return {"look": look(host, access, params["kubeconfig"])}
+        seen = look(host, access, params["kubeconfig"])
+        return {"look": {**seen, "old_data_gone": old_data_gone(seen["state"])}}
     if not (params["plan"] or {}).get("run"):
         raise CareError("This step needs the plan of the restore (option plan).")
     if module.check_mode:
@@ -363,7 +368,7 @@ def step(module: AnsibleModule) -> dict[str, Any]:
     if before:
         return before
     with _record.locked(Deadline(params["timeout"], "timeout"), directory=host.directory):
-        return PHASES[params["phase"]](Restore(host, options))
+        return Restore(host, options).take(params["phase"])
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_state
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_phases, _restore_state
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import ENDS, Options, Restore
@@ -19,7 +19,7 @@ from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fak
 def restore(root: Path, phase: str | None, run: str = "r1") -> Restore:
     fake = FakeHost(root)
     if phase:
-        _restore_state.save({"run": run}, phase, str(fake.state))
+        _restore_state.save({"run": run, "room": "/nowhere", "home": "/nowhere"}, phase, str(fake.state))
     plan = {"run": "r1", "seen": {}, "snapshot": {"sha256": "a"}}
     options = Options(plan, {}, False, "/nowhere", 900, False, 10, "/nowhere", Access("", None, None, None))
     return Restore(fake.host, options)
@@ -46,9 +46,11 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
     assert step.done_before("stop_api") is None
     with pytest.raises(CareError, match="knows nothing of the restore r1"):
         step.swap()
-    with pytest.raises(CareError, match="r2 was begun since this one looked"):
+    with pytest.raises(CareError, match="Another run is at work on"):
         stage(step)
-    assert step.rollback()["state"]["run"] == "r2"
+    for go_back in ("rollback", "rollback_api"):
+        with pytest.raises(CareError, match="knows nothing of the restore r1"):
+            step.take(go_back)
 
 
 @pytest.mark.parametrize("phase", ["armed", "stopping", "starting"])
@@ -71,9 +73,33 @@ def test_nothing_is_stopped_without_the_timer(tmp_path: Path, step: str) -> None
 
 def test_a_run_that_was_only_armed_is_undone_without_a_stop(tmp_path: Path) -> None:
     step = restore(tmp_path, "armed")
-    step.rollback()
-    assert step.state is not None
-    assert step.state["phase"] == "rolled_back"
+    done = [Restore(step.host, step.options).take(phase) for phase in ("rollback", "rollback_api", "rollback")]
+    assert [one["state"]["phase"] for one in done] == ["rolled_back"] * 3
+    assert [one["changed"] for one in done] == [True, False, False]
+
+
+@pytest.mark.parametrize("phase", ["armed", "stopped", "started", "agreed", "serving"])
+def test_nothing_is_started_before_the_old_data_is_back(tmp_path: Path, phase: str) -> None:
+    with pytest.raises(CareError, match="does not have its old data yet"):
+        restore(tmp_path, phase).take("rollback_api")
+
+
+def test_a_step_that_fails_half_way_tells_of_its_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def operate(_host: Any, _access: Any, _kubeconfig: str, names: list[str], *_more: Any) -> dict[str, Any]:
+        if names == ["kubelet"]:
+            raise CareError("The kubelet does not come back.", changed=False)
+        return {"changed": True, "services": {}}
+
+    monkeypatch.setattr(_restore_phases, "operate", operate)
+    monkeypatch.setattr(Restore, "time_left", lambda _step: None)
+    step = restore(tmp_path, "stopping")
+    step.state = {**(step.state or {}), "access": ["", None, None, None], "lost": True, "units": {}}
+    with pytest.raises(CareError, match="does not come back") as failed:
+        step.take("stop_etcd")
+    assert failed.value.results["changed"] is True
+    with pytest.raises(CareError, match="no mark is set") as refused:
+        restore(tmp_path / "other", "stopped").take("mark")
+    assert refused.value.results["changed"] is False
 
 
 @pytest.mark.parametrize(

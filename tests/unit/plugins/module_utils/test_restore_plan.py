@@ -87,7 +87,7 @@ def state(phase: str, **other: Any) -> dict[str, Any]:
         "phase": phase,
         "updated": "2026-01-01T00:10:00Z",
         "snapshot": {"sha256": SHA, "name": "etcd-cp1.db"},
-        "initial_cluster": "cp1=https://10.0.0.1:2380",
+        "initial_cluster": ",".join(f"cp{n}=https://10.0.0.{n}:2380" for n in (1, 2, 3)),
         "token": "t",
         "bump_revision": 5,
         "controller": {"hostname": "bastion", "machine_id": "m1", "boot_id": "b1", "pid": 5, "start": 50},
@@ -307,8 +307,10 @@ def test_nodes_that_are_not_well_before_are_named() -> None:
 
 
 def test_the_same_snapshot_is_restored_once() -> None:
-    seen = looks(state=state("done"))
+    seen = looks(state=state("done"), etcd=alive())
     assert made(seen)["action"] == "nothing"
+    # Lost once more.
+    assert made(looks(state=state("done")))["action"] == "restore"
     assert made(seen, again=True)["action"] == "restore"
     assert made(seen, snapshot(sha256="b" * 64))["action"] == "restore"
 
@@ -347,10 +349,31 @@ def test_a_master_that_went_back_under_others_that_serve_needs_a_person() -> Non
         seen[host]["state"] = state(phase)
     assert "etcd_restore_rollback=true" in " ".join(made(seen)["refusals"])
     assert made(seen, rollback=True)["action"] == "rollback"
-    # What the dead man's timer started on a single master is not the cluster.
-    for host in ("master-1", "master-2"):
-        seen[host]["state"]["by"] = "dead man"
-    assert made(seen)["action"] == "rollback"
+
+
+@pytest.mark.parametrize(
+    ("phases", "action"),
+    [
+        (("serving", "rolled_back", "rolled_back"), "rollback"),
+        (("serving", "agreed", "rolled_back"), "rollback"),
+        # What was written to a majority since is not lost unasked.
+        (("serving", "serving", "rolled_back"), "stuck"),
+        (("serving", "serving", None), "stuck"),
+        (("serving", None, None), "rollback"),
+    ],
+)
+def test_a_member_that_its_timer_has_started_is_no_cluster_but_a_majority_is(
+    phases: tuple[str | None, ...], action: str
+) -> None:
+    seen = looks()
+    for host, phase in zip(seen, phases):
+        seen[host]["state"] = state(phase, by="dead man") if phase else None
+    found = made(seen)
+    assert (found["action"], bool(found["refusals"])) == (action, action == "stuck")
+    for row in seen.values():
+        row["state"] = row["state"] and {**row["state"], "initial_cluster": "cp1=https://10.0.0.1:2380"}
+    # A seed is a cluster of its own.
+    assert made(seen)["action"] == "stuck"
 
 
 def test_another_snapshot_waits_for_the_begun_restore() -> None:
@@ -359,8 +382,56 @@ def test_another_snapshot_waits_for_the_begun_restore() -> None:
 
 
 def test_a_rollback_also_undoes_what_has_ended() -> None:
-    assert made(looks(state=state("done")), rollback=True)["action"] == "rollback"
+    found = made(looks(state=state("done")), rollback=True)
+    assert (found["action"], found["refusals"]) == ("rollback", [])
     assert made(looks(), rollback=True)["action"] == "nothing"
+
+
+@pytest.mark.parametrize("phase", ["serving", "done"])
+def test_what_was_written_since_a_restore_is_given_up_by_the_name_of_the_cluster(phase: str) -> None:
+    seen = looks(state=state(phase), etcd=alive())
+    assert "type the cluster's name: -e etcd_restore_confirm=kubernetes" in " ".join(
+        made(seen, rollback=True)["refusals"]
+    )
+    assert made(seen, rollback=True, confirm="kubernetes")["refusals"] == []
+    # Nobody can have written anything.
+    assert made(looks(state=state("started"), etcd=alive()), rollback=True)["refusals"] == []
+
+
+@pytest.mark.parametrize("rollback", [False, True])
+@pytest.mark.parametrize("phase", ["stopped", "serving"])
+def test_no_master_of_a_begun_restore_is_left_alone(phase: str, rollback: bool) -> None:
+    seen = looks(state=state(phase))
+    del seen["master-3"]
+    assert "is of cp3, too" in " ".join(made(seen, rollback=rollback)["refusals"])
+    assert made(seen, rollback=rollback, without=("cp3",))["refusals"] == []
+
+
+def test_a_master_that_has_no_old_data_is_not_left_on_other_data_than_the_rest() -> None:
+    seen = looks(state=state("done"))
+    seen["master-3"]["state"] = None
+    assert "master-3 knows nothing of the restore r1" in " ".join(made(seen, rollback=True)["refusals"])
+    del seen["master-3"]
+    assert made(seen, rollback=True, without=("cp3",))["refusals"] == []
+
+
+def test_old_data_that_was_removed_on_one_master_is_given_back_on_none() -> None:
+    seen = looks(state=state("done", safety="/var/backups/before.db"))
+    seen["master-2"]["old_data_gone"] = True
+    said = " ".join(made(seen, rollback=True)["refusals"])
+    assert "master-2 has its data from before the restore r1 no more" in said
+    assert "/var/backups/before.db on master-1" in said
+
+
+def test_another_run_that_has_staged_is_not_overtaken() -> None:
+    busy = {"running": [{"pid": 5, "start": 50}]}
+    seen = looks(state=state("staged"))
+    found = plan(seen, snapshot(), Asked(), {**ME, **busy}, NOW)
+    assert "Somebody is at work on a restore: run r1 on bastion" in " ".join(found["refusals"])
+    assert plan(seen, snapshot(), Asked(take_over=True), {**ME, **busy}, NOW)["refusals"] == []
+    assert made(seen)["refusals"] == []
+    # One that goes on after it was looked at is seen to.
+    assert found["seen"]["cp1"] != made(looks(state=state("armed")))["seen"]["cp1"]
 
 
 RUNS = [{"pid": 5, "start": 50}]

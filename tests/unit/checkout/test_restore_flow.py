@@ -1,0 +1,257 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The real tasks of the role etcd_restore, on hosts whose steps are played: who does what after an accident."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+HOSTS = ("cp1", "cp2", "cp3")
+ORDER = ("stage", "arm", "stop_api", "stop_etcd", "swap", "start_etcd", "mark", "start_api")
+# Stands in for all modules of the role. It notes who does what, and lets happen what the test asks for.
+PLAYER = """
+import fcntl, json, os
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+ENDS = {"stage": "staged", "arm": "armed", "stop_api": "stopping", "stop_etcd": "stopped", "swap": "swapped",
+        "start_etcd": "started", "mark": "agreed", "start_api": "serving", "finish": "finished", "done": "done",
+        "join": "joined", "rollback": "rolling_back", "rollback_api": "rolled_back"}
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        world = os.environ["WORLD"]
+        with open(os.path.join(world, "told.json")) as file:
+            told = json.load(file)
+        module = self._task.action.split(".")[-1]
+        if module == "etcd_restore_plan":
+            return {"plan": told["plan"]}
+        if module == "etcd_snapshot":
+            return {"fetched": {"path": "/nowhere"}}
+        host, phase = task_vars["inventory_hostname"], self._task.args["phase"]
+        how = told["accidents"].get(host, {}).get(phase)
+        place = os.path.join(world, host)
+        cut = place + ".cut"
+        if os.path.exists(cut) or how == "cut":
+            open(cut, "w").close()
+            raise AnsibleConnectionFailure("no route to host")
+        with open(os.path.join(world, "log"), "a") as log:
+            fcntl.flock(log, fcntl.LOCK_EX)
+            log.write(f"{phase} {host}\\n")
+        if how == "fails":
+            return {"failed": True, "msg": f"The disk of {host} is broken."}
+        if phase == "look":
+            return {"look": {"state": self.state(place)}}
+        state = self.state(place) or {"run": "r1"}
+        joins = host in told["plan"]["joiners"]
+        if phase in ENDS and not (joins and phase in ("start_etcd", "start_api")):
+            state["phase"] = ENDS[phase]
+            state.update(outage=1, written=2, proof={"revision": 1, "hashes": {}})
+        with open(place, "w") as file:
+            json.dump(state, file)
+        if how == "answer lost":
+            open(cut, "w").close()
+            raise AnsibleConnectionFailure("no route to host")
+        return {"changed": True, "state": state, "kept": [], "removed": []}
+
+    @staticmethod
+    def state(place):
+        if not os.path.exists(place):
+            return None
+        with open(place) as file:
+            return json.load(file)
+"""
+PLAY = """
+- hosts: masters
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role:
+        name: clustercare.kubeadm.etcd_restore
+"""
+
+
+class Ended(NamedTuple):
+    rc: int
+    said: str
+    log: list[tuple[str, str]]
+    phases: dict[str, Any]
+
+    def after(self, phase: str, host: str) -> list[str]:
+        """What this host did from the failure of ``phase`` on."""
+        done = [did for did, who in self.log if who == host]
+        return done[done.index(phase) + 1 :] if phase in done else done
+
+
+class World:
+    """Three hosts of a cluster, and a collection of the real role with the player instead of its modules."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        there = root / "ansible_collections/clustercare/kubeadm"
+        (there / "plugins/action").mkdir(parents=True)
+        for name in ("roles", "meta", "plugins/filter", "plugins/lookup", "plugins/module_utils", "plugins/modules"):
+            (there / name).symlink_to(ROOT / name)
+        for name in ("etcd_restore", "etcd_restore_plan", "etcd_snapshot"):
+            (there / f"plugins/action/{name}.py").write_text(PLAYER)
+        (root / "play.yml").write_text(PLAY)
+        local = f"ansible_connection=local ansible_python_interpreter={sys.executable} ansible_become=false"
+        (root / "hosts").write_text("[masters]\n" + "".join(f"{host} {local}\n" for host in HOSTS))
+        (root / "ansible.cfg").write_text("[defaults]\n")
+
+    def play(
+        self, accidents: dict[str, dict[str, str]], seed: str = "", action: str = "restore", **variables: Any
+    ) -> Ended:
+        plan = {
+            "action": action,
+            "why": "you asked for it",
+            "run": "r1",
+            "mode": "seed_and_join" if seed else "all_members",
+            "snapshot": {"name": "a.db", "size": 1},
+            "safety_host": None,
+            "seed": seed or None,
+            "joiners": [host for host in HOSTS if seed and host != seed],
+        }
+        (self.root / "told.json").write_text(json.dumps({"plan": plan, "accidents": accidents}))
+        asked = {"etcd_restore_snapshot": "/nowhere/a.db", **variables}
+        run = subprocess.run(
+            [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts", "play.yml", "-e", json.dumps(asked)],
+            cwd=self.root,
+            env={
+                **os.environ,
+                "WORLD": str(self.root),
+                "ANSIBLE_CONFIG": str(self.root / "ansible.cfg"),
+                "ANSIBLE_COLLECTIONS_PATH": str(self.root),
+                "ANSIBLE_HOME": str(self.root / "home"),
+                "ANSIBLE_NOCOLOR": "1",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        lines = (self.root / "log").read_text().splitlines() if (self.root / "log").exists() else []
+        log = [(phase, host) for phase, host in (line.split() for line in lines)]
+        files = {host: self.root / host for host in HOSTS}
+        states = {host: json.loads(file.read_text()) if file.exists() else {} for host, file in files.items()}
+        phases = {host: state.get("phase") for host, state in states.items()}
+        return Ended(run.returncode, " ".join((run.stdout + run.stderr).split()), log, phases)
+
+    def stand(self, phase: str) -> None:
+        for host in HOSTS:
+            (self.root / host).write_text(json.dumps({"run": "r1", "phase": phase}))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def all_at(phase: str) -> dict[str, str]:
+    return dict.fromkeys(HOSTS, phase)
+
+
+def test_each_step_ends_on_all_masters_before_the_next_one_begins(world: World) -> None:
+    ended = world.play({})
+    assert ended.rc == 0, ended.said
+    assert ended.phases == all_at("done")
+    steps = [phase for phase, _host in ended.log if phase in ORDER]
+    assert steps == [phase for phase in ORDER for _host in HOSTS]
+
+
+@pytest.mark.parametrize(
+    ("phase", "how"), [("arm", "fails"), ("swap", "cut"), ("mark", "fails"), ("mark", "cut"), ("start_api", "fails")]
+)
+def test_where_a_step_fails_all_masters_go_back(world: World, phase: str, how: str) -> None:
+    ended = world.play({"cp2": {phase: how}})
+    assert ended.rc != 0
+    answering = [host for host in HOSTS if how == "fails" or host != "cp2"]
+    assert {host: ended.phases[host] for host in answering} == dict.fromkeys(answering, "rolled_back")
+    for host in answering:
+        assert ended.after(phase, host) == ["look", "rollback", "rollback_api"], ended.said
+    assert "Nothing was restored" in ended.said
+    assert ("The disk of cp2 is broken." if how == "fails" else "cannot be reached: cp2.") in ended.said
+    assert f"have their old data again, and run on it: {', '.join(answering)}." in ended.said
+
+
+def test_restored_data_that_is_served_stays(world: World) -> None:
+    ended = world.play({"cp2": {"start_api": "cut"}})
+    assert ended.rc != 0
+    assert "rollback" not in {did for did, _host in ended.log}
+    assert "API servers already serve the restored data and these masters cannot be asked: cp2." in ended.said
+
+
+def test_a_failed_staging_touches_nothing(world: World) -> None:
+    ended = world.play({"cp3": {"stage": "fails"}})
+    assert ended.rc != 0
+    assert {did for did, _host in ended.log} == {"look", "stage"}
+
+
+def test_a_master_that_cannot_go_back_is_named_and_started_on_nothing(world: World) -> None:
+    ended = world.play({"cp1": {"swap": "fails"}, "cp2": {"rollback": "fails"}})
+    assert ended.rc != 0
+    assert "These did not go back: cp2. The disk of cp2 is broken." in ended.said
+    assert ("rollback_api", "cp2") not in ended.log
+    assert (ended.phases["cp1"], ended.phases["cp3"]) == ("rolled_back", "rolled_back")
+
+
+@pytest.mark.parametrize(("accidents", "rc"), [({}, 0), ({"cp3": {"rollback_api": "fails"}}, 2)])
+def test_a_rollback_that_was_asked_for_fails_only_where_it_fails(
+    world: World, accidents: dict[str, dict[str, str]], rc: int
+) -> None:
+    world.stand("done")
+    ended = world.play(accidents, action="rollback", etcd_restore_rollback=True)
+    assert ended.rc == rc, ended.said
+    assert ("not undone on all masters" in ended.said) is bool(accidents)
+
+
+@pytest.mark.parametrize(("phase", "how"), [("mark", "answer lost"), ("start_api", "cut")])
+def test_the_old_cluster_never_serves_beside_a_seed_that_may_serve(world: World, phase: str, how: str) -> None:
+    ended = world.play({"cp2": {phase: how}}, seed="cp2")
+    assert ended.rc != 0
+    assert (ended.phases["cp1"], ended.phases["cp3"]) == ("agreed", "agreed")
+    assert not {did for did, _host in ended.log} & {"rollback", "rollback_api"}
+    assert "cannot be asked: cp2. So nothing is rolled back" in ended.said
+
+
+def test_a_seed_that_was_cut_off_before_the_mark_goes_back_with_the_others(world: World) -> None:
+    ended = world.play({"cp2": {"start_etcd": "cut"}}, seed="cp2")
+    assert (ended.phases["cp1"], ended.phases["cp3"]) == ("rolled_back", "rolled_back")
+
+
+def test_the_seed_is_marked_when_all_others_will_wait_for_it(world: World) -> None:
+    ended = world.play({"cp3": {"mark": "fails"}}, seed="cp1")
+    assert ended.log.index(("mark", "cp2")) > 0
+    assert ("mark", "cp1") not in ended.log
+    assert ended.phases == all_at("rolled_back")
+
+
+def test_the_others_wait_while_the_seed_does_not_go_back(world: World) -> None:
+    ended = world.play({"cp1": {"start_api": "fails", "rollback": "fails"}}, seed="cp1")
+    assert ended.rc != 0
+    assert [who for did, who in ended.log if did == "rollback"] == ["cp1"]
+    assert (ended.phases["cp2"], ended.phases["cp3"]) == ("agreed", "agreed")
+    assert "These did not go back: cp1, cp2, cp3." in ended.said, ended.said
+
+
+def test_a_majority_that_may_have_the_mark_is_waited_for(world: World) -> None:
+    ended = world.play({"cp1": {"mark": "fails"}, "cp2": {"mark": "answer lost"}, "cp3": {"mark": "answer lost"}})
+    assert ended.phases["cp1"] == "started"
+    assert "nothing is rolled back" in ended.said
+
+
+def test_the_others_join_a_seed(world: World) -> None:
+    ended = world.play({}, seed="cp2")
+    assert ended.rc == 0, ended.said
+    assert ended.phases == all_at("done")
+    marks = [host for did, host in ended.log if did == "mark"]
+    assert set(marks[:2]) == {"cp1", "cp3"}
