@@ -91,13 +91,6 @@ def seed_and_join(made: dict[str, Any], looks: Looks, asked: Asked) -> None:
         made["refusals"].append(
             f"The etcd of {seed} does not say where clients reach it (--advertise-client-urls), so no other could join."
         )
-    # Only a manifest can be told of the cluster that its etcd joins.
-    other = [host for host in looks if looks[host]["kind"] != "static_pod"]
-    if other:
-        made["refusals"].append(
-            f"etcd is no static pod on {', '.join(sorted(other))}, and seed_and_join is not built for that: use "
-            "all_members."
-        )
     if made["joiners"]:
         made["warnings"].append(
             f"As soon as {seed} serves the restored data alone, nothing is rolled back by itself any more: "
