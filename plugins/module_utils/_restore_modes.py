@@ -60,10 +60,15 @@ def without_words(looks: Looks, asked: Asked) -> list[str]:
     if not asked.without:
         return []
     names = ", ".join(asked.without)
+    by_units = any(seen["kind"] == "systemd" for seen in looks.values())
+    empty = "kubeadm reset -f, or remove /var/lib/etcd and the manifests of its control plane"
+    anew = "delete its Node, and join it anew with kubeadm join --control-plane"
+    if by_units:
+        empty = "disable its units of etcd and of the control plane, and remove etcd's data directory"
+        anew = "let it join anew, empty, as a learner (etcd_member)"
     found = [
         f"{names} will be no member of the restored cluster. Its old data must never serve again: before that machine "
-        "meets the network, empty it (kubeadm reset -f, or remove /var/lib/etcd and the manifests of its control "
-        "plane). Afterwards delete its Node, and join it anew with kubeadm join --control-plane."
+        f"meets the network, empty it ({empty}). Afterwards {anew}."
     ]
     if len(asked.without) > len(looks):
         found.append(

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from harness import Lab, playing, wait_for
 from test_restore import COMPONENTS, STEPS, Cluster, began, with_accident
-from test_restore_modes import JOIN_STEPS, has_the_newest, lose_all_disks_but, salvage, seed
 
 from lab.images import NGINX
+from tests.integration.test_restore_modes import JOIN_STEPS, has_the_newest, lose_all_disks_but, salvage, seed
 
 pytestmark = pytest.mark.long
 

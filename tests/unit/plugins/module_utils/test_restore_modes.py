@@ -192,6 +192,8 @@ def test_the_gone_must_not_come_back_with_their_data() -> None:
     assert "kubeadm reset" in said
     assert "majority" not in said
     assert "majority" in " ".join(made(looks(running()), without=("cp2", "cp3"))["warnings"])
+    by_units = " ".join(made(looks(running(), EMPTY, kind="systemd"), without=("cp3",))["warnings"])
+    assert "disable its units" in by_units and "kubeadm" not in by_units
 
 
 # --- salvage: from then on like any other restore
