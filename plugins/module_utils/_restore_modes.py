@@ -62,10 +62,15 @@ def without_words(looks: Looks, asked: Asked) -> list[str]:
     if not asked.without:
         return []
     names = ", ".join(asked.without)
+    by_units = any(seen["kind"] == "systemd" for seen in looks.values())
+    empty = "kubeadm reset -f, or remove /var/lib/etcd and the manifests of its control plane"
+    anew = "delete its Node, and join it anew with kubeadm join --control-plane"
+    if by_units:
+        empty = "disable its units of etcd and of the control plane, and remove etcd's data directory"
+        anew = "let it join anew, empty, as a learner (etcd_member)"
     found = [
         f"{names} will be no member of the restored cluster. Its old data must never serve again: before that machine "
-        "meets the network, empty it (kubeadm reset -f, or remove /var/lib/etcd and the manifests of its control "
-        "plane). Afterwards delete its Node, and join it anew with kubeadm join --control-plane."
+        f"meets the network, empty it ({empty}). Afterwards {anew}."
     ]
     if len(asked.without) > len(looks):
         found.append(
@@ -92,13 +97,6 @@ def seed_and_join(made: dict[str, Any], looks: Looks, asked: Asked) -> None:
     if made["joiners"] and not made["seed_url"]:
         made["refusals"].append(
             f"The etcd of {seed} does not say where clients reach it (--advertise-client-urls), so no other could join."
-        )
-    # Only a manifest can be told of the cluster that its etcd joins.
-    other = [host for host in looks if looks[host]["kind"] != "static_pod"]
-    if other:
-        made["refusals"].append(
-            f"etcd is no static pod on {', '.join(sorted(other))}, and seed_and_join is not built for that: use "
-            "all_members."
         )
     if made["joiners"]:
         made["warnings"].append(

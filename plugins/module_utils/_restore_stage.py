@@ -56,7 +56,7 @@ def stage(step: Restore) -> dict[str, Any]:
     joins = flags["name"] not in parse_cluster(step.plan["initial_cluster"])
     made = None
     if joins:
-        make_empty(room, etcd)
+        make_empty(room, step.host)
     else:
         made = new_data(step, found, home, room)
     give(os.path.join(room, "new", "member"), owner)

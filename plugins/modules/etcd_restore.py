@@ -52,7 +52,8 @@ options:
         hash. V(mark) notes it; from then on the timer no longer gives the old data back.
       - V(start_api) starts the API server and writes through it. V(finish) starts the rest and takes the timer away.
       - V(join) adds this host's member to the restored cluster as a learner, starts it and waits until it has a vote.
-        Its manifest is told whom it joins. V(agree) ends when all members, joined ones included, have one hash.
+        Its manifest, or a drop-in of its unit, says whom it joins. V(agree) ends when all members, joined ones
+        included, have one hash.
       - V(tidy), on one master, removes locks and annotations of this collection that came back with the snapshot, and
         waits until all Nodes are Ready that were so before. V(done) ends the restore and tells what was kept.
       - V(rollback) puts the old data back and starts etcd on it, V(rollback_api) waits until all is well again.
