@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
         if how == "answer lost":
             open(cut, "w").close()
             raise AnsibleConnectionFailure("no route to host")
-        return {"changed": True, "state": state, "kept": [], "removed": []}
+        return {"changed": True, "state": state, "kept": [], "removed": [], "unready_nodes": [], "orphans": []}
 
     @staticmethod
     def state(place):
