@@ -202,6 +202,7 @@ def go_on(
         "seen": runs_seen(looks),
         "mode": mode,
         "seed": begun.get("seed"),
+        "in_use": in_use(here, begun),
         "joiners": sorted(host for host, state in here.items() if state.get("joins")),
         **{name: begun[name] for name in shared},
     }

@@ -269,6 +269,7 @@ def test_a_member_that_its_timer_has_started_is_no_cluster_but_a_majority_is(
         seen[host]["state"] = state(phase, by="dead man") if phase else None
     found = made(seen)
     assert (found["action"], bool(found["refusals"])) == (action, action == "stuck")
+    assert bool(found["in_use"]) is (action == "stuck")
     for row in seen.values():
         row["state"] = row["state"] and {**row["state"], "initial_cluster": "cp1=https://10.0.0.1:2380"}
     # A seed is a cluster of its own.
