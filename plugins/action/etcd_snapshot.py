@@ -9,25 +9,18 @@ import os
 import time
 from typing import Any, Optional
 
-from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
-
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import SIDECAR, existing, prove
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._pieces import PIECE, Line, command, unpack
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
     WholeFile,
     need_space,
     private_directory,
     write_whole,
 )
-
-_TRIES = 4
-display = Display()
+from ansible_collections.clustercare.kubeadm.plugins.plugin_utils._bringing import BringingAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(BringingAction):
     """Everything about etcd happens in the module; here is only the way of the file."""
 
     _supports_check_mode = True
@@ -78,16 +71,8 @@ class ActionModule(ActionBase):
         }
 
     def _copy(self, snapshot: dict[str, Any], path: str) -> dict[str, Any]:
-        size = snapshot["size"]
-        line = Line()
         with WholeFile(path) as file:
-            while file.size < size:
-                length = min(PIECE, size - file.size)
-                began = time.monotonic()
-                file.write(self._piece(snapshot["path"], file.size, length, line.packed))
-                line.took(time.monotonic() - began)
-                display.vv(f"etcd_snapshot: {file.size >> 20} of {size >> 20} MiB", host=self._task_host())
-            file.sync()
+            self.bring(snapshot["path"], snapshot["size"], file)
             proof = prove(file.part)
             if proof["sha256"] != snapshot["sha256"]:
                 raise CareError(
@@ -97,25 +82,3 @@ class ActionModule(ActionBase):
             write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
             file.commit()
         return {**proof, "copied": True}
-
-    def _piece(self, source: str, offset: int, length: int, packed: bool) -> bytes:
-        """One piece of the file, tried again when the connection or the piece was broken."""
-        why = ""
-        # Data on stdin keeps ssh from making a terminal, where stderr would mix with the data.
-        data = b"\n" if self._connection.is_pipelining_enabled() else None
-        for attempt in range(_TRIES):
-            if attempt:
-                display.warning(f"etcd_snapshot: {why} Trying again.")
-                time.sleep(2**attempt)
-            try:
-                answer = self._low_level_execute_command(command(source, offset, length, packed), in_data=data)
-                return unpack(answer["stdout"], length, packed)
-            except AnsibleConnectionFailure as error:
-                why = f"The connection broke at byte {offset} of {source}: {error}."
-            except ValueError as error:
-                said = answer["stderr"].strip() or f"exit code {answer['rc']}"
-                why = f"The piece at byte {offset} of {source} did not arrive whole: {error} ({said})."
-        raise CareError(f"{why} Gave up after {_TRIES} tries; run this again when the connection is steady.")
-
-    def _task_host(self) -> Optional[str]:
-        return getattr(self._play_context, "remote_addr", None)

@@ -9,10 +9,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, tolerates
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import CORDON_TAINT, Pod, tolerates
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._selector import holds
 
-_CORDON_TAINT = "node.kubernetes.io/unschedulable"
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|([a-zA-Z]*))")
 _SUFFIXES = {
     "n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
@@ -47,7 +46,7 @@ def _takes(node: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
         return False
     taints = list(node_spec.get("taints") or [])
     if node_spec.get("unschedulable"):
-        taints.append({"key": _CORDON_TAINT, "effect": "NoSchedule"})
+        taints.append(CORDON_TAINT)
     if not all(t.get("effect") == "PreferNoSchedule" or tolerates(spec, t) for t in taints):
         return False
     labels = node["metadata"].get("labels") or {}

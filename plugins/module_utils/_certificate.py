@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import datetime
 import hashlib
+import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Optional
@@ -17,7 +18,10 @@ _COMMON_NAME = bytes.fromhex("550403")
 # What a certificate may be used for, as DER has it.
 SERVER_AUTH = bytes.fromhex("06082b06010505070301")
 CLIENT_AUTH = bytes.fromhex("06082b06010505070302")
+_ALT_NAMES = bytes.fromhex("0603551d11")
 _VERSION_TAG = 0xA0
+_EXTENSIONS_TAG = 0xA3
+_DNS_NAME, _ADDRESS = 0x82, 0x87
 _UTC_TIME = 0x17  # with two digits of the year; from 2050 on certificates use the other kind
 
 
@@ -75,3 +79,32 @@ def subject_common_name(der: bytes) -> Optional[str]:
     except (IndexError, ValueError, StopIteration):
         return None
     return None
+
+
+def alternative_names(der: bytes) -> list[str]:
+    """The names and addresses for which a server's certificate stands; addresses as Python writes them."""
+    found = []
+    try:
+        extensions = next(content for tag, content in _fields(der) if tag == _EXTENSIONS_TAG)
+        for _sequence_tag, extension in _elements(next(_elements(extensions))[1]):
+            if not extension.startswith(_ALT_NAMES):
+                continue
+            _octets_tag, octets = list(_elements(extension))[-1]
+            for tag, name in _elements(next(_elements(octets))[1]):
+                if tag == _DNS_NAME:
+                    found.append(name.decode().lower())
+                elif tag == _ADDRESS:
+                    found.append(str(ipaddress.ip_address(name)))
+    except (IndexError, ValueError, StopIteration):
+        return found
+    return found
+
+
+def stands_for(der: bytes, host: str) -> bool:
+    """Whether a client that connects to this name or address trusts it; the subject does not count."""
+    names = alternative_names(der)
+    try:
+        return str(ipaddress.ip_address(host)) in names
+    except ValueError:
+        host = host.lower().rstrip(".")
+        return host in names or ("." in host and "*." + host.partition(".")[2] in names)

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._allowed import list_if_allowed
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import FIELD_MANAGER, Api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
@@ -118,8 +119,9 @@ def get_node(api: Api, name: str, deadline: Deadline) -> dict[str, Any]:
     """
     node = api.find(node_path(name), deadline)
     if node is None:
-        there = sorted(n["metadata"]["name"] for n in api.list("/api/v1/nodes", deadline))
-        raise CareError(f"There is no node {name} in the cluster at {api.host} (option name); it has {there}.")
+        there = list_if_allowed(api, "/api/v1/nodes", deadline)
+        has = "" if there is None else f"; it has {', '.join(sorted(n['metadata']['name'] for n in there))}"
+        raise CareError(f"There is no node {name} in the cluster at {api.host} (option name){has}.")
     return node
 
 

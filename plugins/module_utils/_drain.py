@@ -17,8 +17,10 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._selector import selects
 
-# Pods of DaemonSets carry network and storage of the others: they go when these are gone.
+# Pods of DaemonSets carry network and storage of the others: they go when these are gone, those that nobody asks
+# to leave included.
 _AFTER_ALL_OTHERS = 2**31
+_BEFORE_DAEMONSETS = _AFTER_ALL_OTHERS - 1
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,13 @@ def classify(pod: Pod, daemonsets: Collection[str], wishes: Wishes) -> Verdict:
         return Verdict("skip", "left out by a rule (option rules)")
     if served and wishes.daemonsets == "fail":
         return Verdict("refuse", "belongs to a DaemonSet", ("daemonsets",))
+    if pod.terminating:
+        # Also one of which nothing runs any more: its volumes may still be mounted.
+        return Verdict("wait", f"terminating since {pod.terminating}")
     if pod.finished:
         return Verdict("skip", "finished")
-    if pod.terminating:
-        return Verdict("wait", f"terminating since {pod.terminating}")
     if rule.behavior == "wait_completed":
-        return Verdict("complete", "works until it has completed (option rules)")
+        return Verdict("complete", "works until it has completed (option rules)", order=_BEFORE_DAEMONSETS)
     return _leaving(pod, orphan, wishes, _AFTER_ALL_OTHERS if served else rule.order)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_budgets
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_options import Options, RuleWish
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_replicas import LastReplicas
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._selector import selects
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
@@ -31,12 +33,21 @@ class Cluster:
 
     def look(self, deadline: Deadline) -> None:
         """What does not depend on a node."""
-        found = self.api.list("/apis/apps/v1/daemonsets", deadline)
-        self.daemonsets = frozenset(daemonset["metadata"]["uid"] for daemonset in found)
+        self._look_at_daemonsets(deadline)
         self.budgets.look_at_all(deadline)
         self.wishes = replace(self.options.wishes, rules=self._rules(deadline))
         if not self.options.check:
             self.identity = self._identity(deadline)
+
+    def know_daemonsets_of(self, pods: Iterable[Pod], deadline: Deadline) -> None:
+        """A pod of a DaemonSet that is not known is an orphan, or the DaemonSet was made meanwhile."""
+        owners = {pod.controller.uid for pod in pods if pod.of_daemonset and pod.controller}
+        if owners - self.daemonsets:
+            self._look_at_daemonsets(deadline)
+
+    def _look_at_daemonsets(self, deadline: Deadline) -> None:
+        found = self.api.list("/apis/apps/v1/daemonsets", deadline)
+        self.daemonsets = frozenset(daemonset["metadata"]["uid"] for daemonset in found)
 
     def _rules(self, deadline: Deadline) -> tuple[Rule, ...]:
         """The rules with the namespaces that their selectors find."""

@@ -39,6 +39,7 @@ class NodeCordon:
         self.set_at: Optional[float] = None
         self._lost = False
         self._setting = False
+        self._lifting = False
 
     @property
     def foreign(self) -> bool:
@@ -89,20 +90,22 @@ class NodeCordon:
         deadline = Deadline(_RESTORE_TIME, "timeout")
         if self._setting:
             self._see_what_was_set(deadline)
-        ours = self.after.is_ours(self.owner.purpose)
-        if self._lost or not self.after.cordoned or not (touched or self.changed or (self.restores and ours)):
+        touched = touched or self.changed
+        if self._lost or not self.after.cordoned or not (touched or self.restores):
             return ""
         if not self.restores:
             return f"Node {self.node} stays cordoned {self.after} (option on_failure)"
-        if not ours:
+        if not (touched and self.after.is_ours(self.owner.purpose)):
             return f"Node {self.node} was cordoned {self.after} before and is left so"
+        again, self._lifting = self._lifting, True
         try:
             _before, self.after, lifted = lift_cordon(
                 self.api, self.node, self.owner.purpose, False, deadline, only_run=self.after.run
             )
         except CareError as error:
             return f"Uncordoning {self.node} again failed too: {error.message}"
-        if lifted:
+        if lifted or (again and not self.after.cordoned):
+            self.changed = True
             return f"Node {self.node} was uncordoned again (option on_failure)"
         return f"Node {self.node} was left cordoned {self.after}" if self.after.cordoned else ""
 

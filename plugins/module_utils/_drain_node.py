@@ -63,6 +63,7 @@ class NodeDrain:
         self._locked = False
         self._began: Optional[float] = None
         self._emptied: Optional[float] = None
+        self._in_doubt = False
         self._last_try = self._last_node_look = self._last_volume_look = 0.0
 
     # --- before anything is touched ---
@@ -241,12 +242,12 @@ class NodeDrain:
     def emptied(self) -> bool:
         """Whether its pods are gone, and their volumes, where that is waited for."""
         if not self.pods.empty:
+            self._emptied = None
             return False
         now = time.monotonic()
         self._emptied = self._emptied or now
         if self.options.volume_detach and now - self._last_volume_look >= _LOOK_AT_VOLUMES_EVERY:
-            staying = [pod for pod, _verdict in self.pods.skipped.values() if not pod.finished]
-            self.attached = still_attached(self.cluster.api, self.name, staying, self.deadline)
+            self.attached = still_attached(self.cluster.api, self.name, self.pods.staying, self.deadline)
             self._last_volume_look = time.monotonic()
         return not self.attached
 
@@ -279,12 +280,20 @@ class NodeDrain:
 
     def end(self) -> None:
         """Whichever way it went: the cordon as the person wants it, and the time it took."""
-        self.ended = True
         if self.outcome != "drained" and not self.options.check:
-            self.aftermath = self.cordon.give_back(self.changed)
+            self.aftermath = self.cordon.give_back(self.changed) or self.aftermath
             self.outcome = self.outcome or ("failed" if self.begun else "not_begun")
         self._count_seconds(time.monotonic())
         self.unlock()
+        self.ended = True  # the last word: an interrupted end is begun again
+
+    def look_for_lost_answers(self, seconds: float) -> None:
+        """A request that nobody answered may have been taken all the same: the pods tell."""
+        if any(record.answer_lost and record.state == WAITING for record in self.pods.records.values()):
+            try:
+                self.pods.look(Deadline(seconds, "timeout"))
+            except CareError:
+                self._in_doubt = True
 
     def _count_seconds(self, now: float) -> None:
         if self._began is None:
@@ -302,8 +311,8 @@ class NodeDrain:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was changed on this node."""
-        return self.cordon.changed or any(record.asked_by_us for record in self.pods.records.values())
+        """Whether anything was changed on this node, or may have been."""
+        return self.cordon.changed or self._in_doubt or any(record.asked_by_us for record in self.pods.records.values())
 
     def held_back(self) -> list[tuple[Record, Budget]]:
         """Those that wait for a budget's room, each with it."""

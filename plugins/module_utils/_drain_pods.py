@@ -31,6 +31,8 @@ _LOOK_EVERY = 1.0
 _LOOK_EVERY_PER_POD, _LOOK_AT_MOST_EVERY, _STILL_MOVING = 0.05, 0.1, 5.0
 # A pod that the scheduler had placed just before the cordon shows up within this time.
 _LATE_ARRIVALS = 1.0
+# A scheduler that is far behind may put pods here for so long; who comes later comes past it.
+_SCHEDULER_LAG = 10.0
 
 
 class NodePods:
@@ -64,13 +66,17 @@ class NodePods:
     @property
     def empty(self) -> bool:
         """Whether a LIST that is late enough showed nobody left to wait for."""
-        if self._last_look is None or self.left:
+        return not self.left and self._looked_after(_LATE_ARRIVALS)
+
+    def _looked_after(self, seconds: float) -> bool:
+        """Whether the last look was so long after the cordon."""
+        if self._last_look is None:
             return False
-        return self._cordoned_at is None or self._last_look - self._cordoned_at >= _LATE_ARRIVALS
+        return self._cordoned_at is None or self._last_look - self._cordoned_at >= seconds
 
     def askable(self, now: float) -> list[Record]:
         """Who may be asked to leave, as far as the order goes and after a failed try."""
-        first = min((r.order for r in self.left if r.state != COMPLETING), default=0)
+        first = min((record.order for record in self.left), default=0)
         return [record for record in self.waiting if record.order == first and now >= record.not_before]
 
     # --- looking ---
@@ -98,9 +104,19 @@ class NodePods:
         if self.cluster.options.pod_selector:
             query["labelSelector"] = self.cluster.options.pod_selector
         asked = time.monotonic()
-        found = self.cluster.api.list("/api/v1/pods", deadline, **query)
-        self._last_look = asked
-        self._take([read_pod(pod) for pod in found])
+        listed = [read_pod(pod) for pod in self.cluster.api.list("/api/v1/pods", deadline, **query)]
+        new = [pod for pod in listed if pod.uid not in self.records and pod.uid not in self.skipped]
+        self.cluster.know_daemonsets_of(new, deadline)
+        self._take(listed, new, asked)
+
+    def staying(self, deadline: Deadline) -> list[Pod]:
+        """Those that are not waited for and still use something of the node."""
+        here = [pod for pod, _verdict in self.skipped.values()]
+        here.extend(record.pod for record in self.records.values() if record.state == LEFT)
+        if self.cluster.options.pod_selector:
+            found = self.cluster.api.list("/api/v1/pods", deadline, fieldSelector=f"spec.nodeName={self.node}")
+            here = [read_pod(pod) for pod in found]
+        return [pod for pod in here if not pod.finished]
 
     def warn_of_local_volumes(self, deadline: Deadline) -> None:
         """Name those whose data is on a disk of this node."""
@@ -110,8 +126,10 @@ class NodePods:
             if risk:
                 record.risks.append(risk)
 
-    def _take(self, listed: Iterable[Pod]) -> None:
+    def _take(self, listed: Iterable[Pod], new: Iterable[Pod], asked: float) -> None:
         now = time.monotonic()
+        unscheduled = self._looked_after(_SCHEDULER_LAG)
+        self._last_look = asked
         here = {pod.uid: pod for pod in listed}
         for uid, record in self.records.items():
             if record.over or record.state == FAILED:
@@ -123,12 +141,11 @@ class NodePods:
                 record.gone(now)
                 self._last_change = now
         self.refused = []
-        for pod in here.values():
-            if pod.uid not in self.records and pod.uid not in self.skipped:
-                self._receive(pod, now)
+        for pod in new:
+            self._receive(pod, now, unscheduled)
 
-    def _receive(self, pod: Pod, now: float) -> None:
-        verdict = self._verdict(pod)
+    def _receive(self, pod: Pod, now: float, unscheduled: bool) -> None:
+        verdict = self._verdict(pod, unscheduled)
         if verdict.action == "refuse":
             self.refused.append((pod, verdict))
         elif verdict.action == "skip":
@@ -140,22 +157,24 @@ class NodePods:
             self.records[pod.uid] = record
             self._lose_patience(record, now)
 
-    def _verdict(self, pod: Pod) -> Verdict:
+    def _verdict(self, pod: Pod, unscheduled: bool) -> Verdict:
         verdict = classify(pod, self.cluster.daemonsets, self.cluster.wishes)
         if verdict.action != "evict":
             return verdict
         guards = too_many_budgets(pod, self.cluster.budgets.of(pod))
         if guards and not self.cluster.options.delete:
             return Verdict("refuse", " and ".join(guard.key for guard in guards), ("budgets",))
-        asked = [record.pod.controller for record in self.records.values() if record.attempts]
-        if pod.ignores_cordon and pod.controller is not None and pod.controller in asked:
-            if not pod.of_daemonset:
-                self.warnings.append(
-                    f"{pod} runs on {self.node} again after an eviction, because it tolerates the cordon; "
-                    "it was left there."
-                )
-            return Verdict("skip", "came back: tolerates the cordon")
-        return verdict
+        return self._came_back(pod, unscheduled) or verdict
+
+    def _came_back(self, pod: Pod, unscheduled: bool) -> Optional[Verdict]:
+        """Somebody whom an eviction does not move: asked again, it would only come again."""
+        asked = (record.pod.controller for record in self.records.values() if record.attempts)
+        if pod.controller is None or not (pod.ignores_cordon or unscheduled) or pod.controller not in asked:
+            return None
+        why = "tolerates the cordon" if pod.ignores_cordon else "its controller puts it here past the scheduler"
+        if not pod.of_daemonset:
+            self.warnings.append(f"{pod} runs on {self.node} again after an eviction ({why}); it was left there.")
+        return Verdict("skip", f"came back: {why}")
 
     def _lose_patience(self, record: Record, now: float) -> None:
         """A terminating pod is not waited for for ever, where the person said so."""

@@ -67,8 +67,6 @@ class Record:
         """A LIST did not show it any more."""
         if self.action in ("evicting", "deleting") or self.answer_lost:
             self.action = "deleted" if self.by_delete else "evicted"
-        elif self.state == COMPLETING:
-            self.action = "finished"
         else:
             self.action = "waited" if self.pod.terminating else "already_gone"
         self.state, self.reason = GONE, ""
@@ -77,12 +75,14 @@ class Record:
     def seen(self, pod: Pod, now: float) -> None:
         """A LIST showed it."""
         self.pod = pod
-        if self.state == WAITING and pod.terminating:
+        if self.state not in (WAITING, COMPLETING):
+            return
+        if pod.terminating:
             # Somebody else's deletion, or a request of ours whose answer was lost.
             self.state = LEAVING
             if self.answer_lost:
                 self.action = "deleting" if self.by_delete else "evicting"
-        elif self.state in (WAITING, COMPLETING) and pod.finished:
+        elif pod.finished:
             self.state, self.action, self.reason = GONE, "finished", ""
             self.seconds = round(now - self.began, 1)
 

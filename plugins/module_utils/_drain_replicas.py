@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._allowed import list_if_allowed
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import places
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import read_cordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import WAITING, Record
@@ -85,7 +87,8 @@ class LastReplicas:
         if not groups:
             return
         everywhere = self._list({record.pod.namespace for record in groups.values()}, None, deadline)
-        nodes, emptied = self._neighbours(deadline)
+        nodes = self._nodes(deadline)
+        emptied = self._emptied_by_others(nodes)
         by_uid = {record.pod.uid: record for record in records}
         for uid, record in groups.items():
             if uid in self._holds:
@@ -97,7 +100,7 @@ class LastReplicas:
             held = by_uid[last.uid]
             if self._single(last, [*everywhere, *(r.pod for r in records)], bool(emptied), deadline):
                 self._risk(held, f"the only replica of {last.controller}")
-            elif not places(last, nodes, self.nodes | emptied):
+            elif nodes is not None and not places(last, nodes, self.nodes | emptied):
                 self._risk(held, f"the last Ready replica of {last.controller}, and no other node can take one")
             elif self.patience <= 0:
                 self._risk(held, f"the last Ready replica of {last.controller}")
@@ -105,12 +108,21 @@ class LastReplicas:
                 held.reason = f"the last Ready replica of {last.controller} until another one serves"
                 self._holds[uid] = _Hold(held, now)
 
+    def name_singles(self, guarded: Iterable[Record], records: Iterable[Record], deadline: Deadline) -> None:
+        """Name the single replicas among pods that a budget guards; one with a sibling here is none, without a look."""
+        families = Counter(record.pod.controller for record in records if record.state == WAITING)
+        asked = [r for r in guarded if r.pod.ready and replicated(r.pod) and families[r.pod.controller] == 1]
+        everywhere = self._list({record.pod.namespace for record in asked}, None, deadline)
+        for record in asked:
+            if self._single(record.pod, everywhere, False, deadline):
+                self._risk(record, f"the only replica of {record.pod.controller}")
+
     def look(self, records: Sequence[Record], deadline: Deadline) -> None:
         """Release those whose replacement serves, or whose time is over."""
         now = time.monotonic()
         if not self._holds or now - self._last_look < _LOOK_EVERY:
             return
-        _nodes, emptied = self._neighbours(deadline)
+        emptied = self._emptied_by_others(self._nodes(deadline))
         for uid, hold in list(self._holds.items()):
             if hold.record.state != WAITING or self._released(hold, records, emptied, deadline):
                 hold.record.judged = max(hold.record.judged, now)
@@ -158,11 +170,19 @@ class LastReplicas:
         answer = self.api.call("get", path, deadline, allow=(403, 404))
         return lonely if answer.status >= 400 else int((answer.body.get("spec") or {}).get("replicas", 1)) <= 1
 
-    def _neighbours(self, deadline: Deadline) -> tuple[list[dict[str, Any]], frozenset[str]]:
-        """All nodes, and those that another drain of this collection empties."""
-        nodes = self.api.list("/api/v1/nodes", deadline)
-        marked = {n["metadata"]["name"] for n in nodes if read_cordon(n).owner is not None}
-        return nodes, frozenset(marked - self.nodes)
+    def _nodes(self, deadline: Deadline) -> Optional[list[dict[str, Any]]]:
+        nodes = list_if_allowed(self.api, "/api/v1/nodes", deadline)
+        if nodes is None:
+            self._warn(
+                "Nodes may not be listed: it was not looked at whether another node can take a last replica, "
+                "or is being drained too."
+            )
+        return nodes
+
+    def _emptied_by_others(self, nodes: Optional[list[dict[str, Any]]]) -> frozenset[str]:
+        """Those that another drain of this collection empties."""
+        marked = {n["metadata"]["name"] for n in nodes or [] if read_cordon(n).owner is not None}
+        return frozenset(marked - self.nodes)
 
     @staticmethod
     def _sort(one: Pod, everywhere: Iterable[Pod], records: Iterable[Record], emptied: frozenset[str]) -> Ready:
@@ -182,7 +202,14 @@ class LastReplicas:
 
     def _serves(self, pod: Pod, others: set[str], deadline: Deadline) -> bool:
         path = f"/apis/discovery.k8s.io/v1/namespaces/{pod.namespace}/endpointslices"
-        return serving(self.api.list(path, deadline), pod.uid, others)
+        slices = list_if_allowed(self.api, path, deadline)
+        if slices is None:
+            self._warn("The endpointslices may not be listed: a Ready replica was taken for one that gets requests.")
+        return slices is None or serving(slices, pod.uid, others)
+
+    def _warn(self, said: str) -> None:
+        if said not in self.warnings:
+            self.warnings.append(said)
 
     @staticmethod
     def _risk(record: Record, what: str) -> None:

@@ -20,6 +20,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record 
     would,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import CORDON_TAINT
 
 
 def result(drains: Sequence[NodeDrain], options: Options, api: Api) -> dict[str, Any]:
@@ -107,5 +108,8 @@ def failure(drains: Sequence[NodeDrain], options: Options, error: str) -> str:
 def as_text(name: str, cordon: Cordon, pods: Iterable[str]) -> str:
     """One side of a diff."""
     owner = f"{cordon.owner} (run {cordon.run})" if cordon.owner and cordon.run else cordon.owner or "-"
-    lines = [f"node: {name}", f"unschedulable: {str(cordon.cordoned).lower()}", f"{ANNOTATION}: {owner}"]
+    lines = [f"node: {name}", f"unschedulable: {str(cordon.cordoned).lower()}"]
+    if cordon.cordoned:
+        lines.append(f"taint: {CORDON_TAINT['key']}:{CORDON_TAINT['effect']}")
+    lines.append(f"{ANNOTATION}: {owner}")
     return "\n".join([*lines, *(f"pod: {pod}" for pod in sorted(pods))]) + "\n"

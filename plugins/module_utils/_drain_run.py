@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._allowed import list_if_allowed
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import Budget
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import without_place
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain import preview
@@ -30,7 +31,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_request
     Requests,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_result import failure, result
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._interrupt import Interrupted, interruptible
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import read_pod
@@ -54,7 +55,7 @@ def drained(api: Api, options: Options) -> dict[str, Any]:
         except CareError as refusal:
             error = refusal.message
             for drain in run.drains:
-                drain.timed_out = drain.timed_out or bool(refusal.results.get("timed_out"))
+                drain.timed_out = drain.timed_out or (not drain.ended and bool(refusal.results.get("timed_out")))
         except Interrupted as signal:
             error = f"The drain was interrupted ({signal})"
         finally:
@@ -98,7 +99,13 @@ class _Run:
         """Whether the other nodes have room for those that will go."""
         if self.options.capacity_check == "off" and not self.options.check:
             return
-        nodes = self.api.list("/api/v1/nodes", deadline)
+        if self.options.capacity_check == "off":
+            nodes = list_if_allowed(self.api, "/api/v1/nodes", deadline)
+        else:
+            nodes = self.api.list("/api/v1/nodes", deadline)
+        if nodes is None:
+            self.drains[0].warnings.append("Nodes may not be listed: which pods would find no place is not known.")
+            return
         everything = [read_pod(pod) for pod in self.api.list("/api/v1/pods", deadline)]
         leaving = [record.pod for drain in self.drains for record in drain.pods.waiting]
         on = {str(pod): pod.node for pod in leaving}
@@ -127,9 +134,11 @@ class _Run:
             while queue and len(active) < self.options.max_parallel_nodes:
                 active.append(queue.pop(0))
                 active[-1].begin()
-            self._look_at_what_is_shared(active)
+            hasty, trouble = self._look_at_what_is_shared(active)
             for drain in list(active):
                 try:
+                    if trouble is not None and drain is hasty:
+                        raise trouble
                     over = self._step(drain)
                 except CareError as error:
                     over = True
@@ -162,18 +171,24 @@ class _Run:
         """All pods of the nodes that are being emptied."""
         return [record for drain in self.drains if drain.begun for record in drain.pods.records.values()]
 
-    def _look_at_what_is_shared(self, active: list[NodeDrain]) -> None:
-        soonest = min((drain.deadline for drain in active), key=lambda deadline: deadline.left)
+    def _look_at_what_is_shared(self, active: list[NodeDrain]) -> tuple[NodeDrain, Optional[TimedOut]]:
+        """Returns the node whose time ends first, and what that came to: for the others there is another look."""
+        hasty = min(active, key=lambda drain: drain.deadline.left)
         records = self._records()
-        self.cluster.budgets.look(records, self.requests.records, soonest)
-        self.cluster.replicas.look(records, soonest)
+        try:
+            self.cluster.budgets.look(records, self.requests.records, hasty.deadline)
+            self.cluster.replicas.look(records, hasty.deadline)
+        except TimedOut as error:
+            return hasty, error
+        return hasty, None
 
     def _plan(self, drain: NodeDrain, records: list[Record], deadline: Deadline) -> None:
         """By the numbers of this moment, who goes when."""
         budgets = self.cluster.budgets
         going = drain.pods.waiting
-        first = [record for record in drain.pods.askable(time.monotonic()) if budgets.guard(record) is None]
-        self.cluster.replicas.judge(first, records, deadline)
+        judged = going if self.options.check else drain.pods.askable(time.monotonic())
+        self.cluster.replicas.judge([r for r in judged if budgets.guard(r) is None], records, deadline)
+        self.cluster.replicas.name_singles([r for r in going if budgets.guard(r) is not None], records, deadline)
         asked = [] if self.options.delete else budgets.all
         orders = {record.pod.uid: record.order for record in going}
         drain.plan = preview([r.pod for r in going], asked, self.cluster.replicas.held, orders).data()
@@ -247,6 +262,7 @@ class _Run:
     def _settle(self, drain: NodeDrain) -> None:
         for record, outcome in self.requests.settle(drain.pods.records.values(), _LAST_ANSWERS):
             self._note(record, outcome)
+        drain.look_for_lost_answers(_LAST_ANSWERS)
 
     def _nap(self, active: list[NodeDrain]) -> float:
         """Until the next thing that is due."""

@@ -18,10 +18,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
 from urllib.parse import urlsplit
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_tls
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 
 SNAPSHOT_PATH = "/v3/maintenance/snapshot"
 _READ = 1 << 20
+# Seconds within which a refused certificate is answered with an alert.
+_ALERT = 2.0
 
 
 class EtcdError(CareError):
@@ -114,11 +117,21 @@ class Gateway:
 
     def _failed(self, error: Exception, timeout: float) -> EtcdError:
         if isinstance(error, ssl.SSLCertVerificationError):
-            why = f"its certificate is not trusted ({error.verify_message})"
-        elif isinstance(error, (socket.timeout, TimeoutError)):
+            return EtcdError(_etcd_tls.their_certificate(self.endpoint, self.access.ca, error))
+        if isinstance(error, (socket.timeout, TimeoutError)):
             why = f"no answer within {timeout:g} s"
         elif isinstance(error, ConnectionRefusedError):
             why = "connection refused"
+        elif self._tls and isinstance(error, (ssl.SSLError, ConnectionError)):
+            alert = getattr(error, "reason", None) or ""
+            if "_ALERT_" not in alert:
+                alert = _etcd_tls.alert_of(self._host, self._port, self._tls, min(timeout, _ALERT)) or alert
+            refused = _etcd_tls.our_certificate(self.endpoint, self.access.cert, alert)
+            if refused:
+                return EtcdError(refused)
+            why = str(error) or type(error).__name__
+        elif isinstance(error, http.client.RemoteDisconnected):
+            why = "it ends the connection without a word, as it does where it speaks TLS only (https, option endpoint)"
         else:
             why = str(error) or type(error).__name__
         return EtcdError(f"etcd at {self.endpoint} does not answer: {why}.")
@@ -196,6 +209,7 @@ class Gateway:
         dying etcd may look like a clean end. Only the digest proves that all has come.
         """
         connection = self._connect(self.timeout)
+        response = None
         try:
             connection.request("POST", SNAPSHOT_PATH, "{}", {"Content-Type": "application/json"})
             response = connection.getresponse()
@@ -213,7 +227,10 @@ class Gateway:
             if rest.strip():
                 yield self._blob(rest)
         except (OSError, http.client.HTTPException) as error:
-            raise self._broke_off(str(error) or type(error).__name__) from error
+            if response is None:
+                raise self._failed(error, self.timeout) from error
+            cut = isinstance(error, http.client.IncompleteRead)
+            raise self._broke_off("the connection ended" if cut else str(error) or type(error).__name__) from error
         finally:
             connection.close()
 

@@ -13,6 +13,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._command impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import json_documents
 
+_NOTHING = {"apiVersion": "clustercare.io/v1", "kind": "Settings"}
 _SECTIONS = {"client-transport-security": "", "peer-transport-security": "peer-"}
 
 
@@ -23,7 +24,7 @@ def flags_of(config: dict[str, Any]) -> dict[str, str]:
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     plain = {name: value for name, value in config.items() if not isinstance(value, (dict, list, type(None)))}
-    found = {name: text(value) for name, value in plain.items() if name not in ("apiVersion", "kind")}
+    found = {name: text(value) for name, value in plain.items()}
     for section, prefix in _SECTIONS.items():
         values = config.get(section)
         for name, value in values.items() if isinstance(values, dict) else ():
@@ -31,8 +32,8 @@ def flags_of(config: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def read_flags(path: str, runner: Runner = run) -> dict[str, str]:
-    """The settings in a configuration file of this host.
+def read_config(path: str, runner: Runner = run) -> dict[str, Any]:
+    """A configuration file of this host.
 
     :raises CareError: it cannot be read.
     """
@@ -40,10 +41,18 @@ def read_flags(path: str, runner: Runner = run) -> dict[str, str]:
     if not os.path.isfile(path):
         raise CareError(f"etcd takes its settings from {path}, which is not on this host. {advice}.")
     # kubectl is what reads YAML here: the file becomes a patch of an object that has nothing of its own.
-    empty = json.dumps({"apiVersion": "clustercare.io/v1", "kind": "Settings"})
+    empty = json.dumps(_NOTHING)
     argv = ["kubectl", "patch", "--local", "-f", "-", "--type", "merge", "--patch-file", path, "-o", "json"]
     done = runner(argv, stdin=empty)
     if done.rc != 0:
         why = f"which kubectl cannot read ({done.last_words})"
         raise CareError(f"etcd takes its settings from {path}, {why}. {advice}.")
-    return flags_of(json_documents(done.out)[0])
+    return {name: value for name, value in json_documents(done.out)[0].items() if name not in _NOTHING}
+
+
+def read_flags(path: str, runner: Runner = run) -> dict[str, str]:
+    """The settings in a configuration file of this host, by the names of etcd's flags.
+
+    :raises CareError: it cannot be read.
+    """
+    return flags_of(read_config(path, runner))

@@ -123,8 +123,9 @@ def refuse_versions(inside: dict[str, Any], tool: Version, bump: int, allowed: b
         )
     if bump and tool.patch < _BUMP.get(tool.series, 0 if tool.series > (3, 5) else 1 << 30):
         return (
-            f"etcdutl {tool} cannot raise the revision (needs 3.4.27, 3.5.10 or newer). Take a newer one (option "
-            "etcdutl), or say bump_revision=0 and restart everything that watches the API afterwards."
+            f"etcdutl {tool} cannot raise the revision (needs 3.4.27, 3.5.10 or newer). Copy a newer one of the same "
+            "minor to the host and name it (etcdutl, of a restore etcd_restore_etcdutl). Where only a directory is "
+            "made, bump_revision=0 does without; everything that watches the API has to be restarted afterwards then."
         )
     return None
 
@@ -239,11 +240,12 @@ def _etcdutl(wanted: Optional[str], pid: Optional[int], runner: Runner) -> Itera
         if not tool:
             raise CareError(
                 "There is no etcdutl: not in etcd's container, not on this host, and containerd has no image of etcd. "
-                "Copy it out of an etcd image of the cluster's version, and name it with option etcdutl."
+                "Copy it out of an etcd image of the cluster's version, and name it (etcdutl, of a restore "
+                "etcd_restore_etcdutl)."
             )
         version = parse(tool_version(tool, runner))
         if os.path.basename(tool) == "etcdctl" and version.series > (3, 5):
-            raise CareError(f"There is only {tool} {version}, which no longer restores: name etcdutl (option etcdutl).")
+            raise CareError(f"There is only {tool} {version}, which no longer restores: name an etcdutl.")
         yield tool, version
 
 

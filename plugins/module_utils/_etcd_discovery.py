@@ -96,7 +96,8 @@ def choose_access(flags: dict[str, str], wanted: Access, server: Sequence[str] =
     if not endpoint:
         raise CareError(
             "This host's etcd does not say where it listens over HTTPS "
-            f"(--listen-client-urls={flags.get('listen-client-urls', '')}); name it with option endpoint."
+            f"(--listen-client-urls={flags.get('listen-client-urls', '')}); name it (option endpoint, of a restore "
+            "etcd_restore_endpoint)."
         )
     ca = wanted.ca or flags.get("trusted-ca-file") or None
     cert, key = wanted.cert, wanted.key

@@ -131,6 +131,23 @@ def quorum(voters: int, healthy: int) -> dict[str, int]:
     return {"members": voters, "needed": needed, "healthy": healthy, "tolerates": healthy - needed}
 
 
+def has_majority(seen: Seen) -> bool:
+    """Whether the cluster works, be it full or slow: a read that needs the majority goes through one of its members,
+    or they have a leader and enough voters answer.
+    """
+    cluster = (seen.local.status.get("header") or {}).get("cluster_id")
+    led = {
+        member: answer
+        for member, answer in {"": seen.local, **seen.answers}.items()
+        # A listed member may have begun a cluster of its own.
+        if number(answer.status, "leader") and (answer.status.get("header") or {}).get("cluster_id") == cluster
+    }
+    if any(not answer.quorum for answer in led.values()):
+        return True
+    voters = [str(member.get("ID")) for member in seen.members if not member.get("isLearner")]
+    return bool(voters) and len(led.keys() & voters) > len(voters) // 2
+
+
 def _named(member: dict[str, Any]) -> str:
     return f"{member['name']} ({member['id_hex']})" if member["name"] else member["id_hex"]
 
@@ -269,6 +286,7 @@ def judge(seen: Seen, endpoint: str) -> dict[str, Any]:
         "db_size_in_use": number(status, "dbSizeInUse"),
         "db_size_quota": number(status, "dbSizeQuota"),
         "quorum": quorum(len(voters), sum(1 for member in voters if member["healthy"])),
+        "majority": has_majority(seen),
         "hash": described(seen.hashes, {member["id"]: member["name"] for member in members}) if seen.hashes else None,
         "snapshot_refusal": refuse_snapshot(seen),
         "problems": problems,
@@ -310,6 +328,8 @@ def refuse_snapshot(seen: Seen) -> Optional[str]:
     for alarm in alarms_of(status):
         if alarm == {"member": hexadecimal(own), "alarm": "CORRUPT"}:
             return "This member has the alarm CORRUPT: its data differs. Take the snapshot of another member."
+    if seen.hashes and own in differing(seen.hashes) and len(differing(seen.hashes)) < len(seen.hashes.found):
+        return "This member's data differs from the majority's. Take the snapshot of another member."
     best = max([number(answer.status, "raftAppliedIndex") for answer in seen.answers.values()], default=0)
     lag = best - number(status, "raftAppliedIndex")
     if lag > MAX_LAG:

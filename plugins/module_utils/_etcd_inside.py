@@ -17,6 +17,7 @@ _ROOT_CA = b"/configmaps/kube-system/kube-root-ca.crt"
 _KUBEADM = b"/configmaps/kube-system/kubeadm-config"
 _NODE = b"/minions/"
 _KUBERNETES_MESSAGE = b"k8s\x00"
+_ALARMS = {1: "NOSPACE", 2: "CORRUPT"}
 
 
 def inspect(file: BoltFile) -> dict[str, Any]:
@@ -38,7 +39,17 @@ def inspect(file: BoltFile) -> dict[str, Any]:
         "cluster_version": cluster.get(b"clusterVersion", b"").decode("ascii", "replace") or None,
         "storage_version": meta.get(b"storageVersion", b"").decode("ascii", "replace") or None,
         "consistent_index": int.from_bytes(meta.get(b"consistent_index", b""), "big"),
+        "alarms": [stored_alarm(key) for key in _small(file, b"alarm")],
     }
+
+
+def stored_alarm(key: bytes) -> dict[str, str]:
+    """An alarm as the database keeps it; a restore keeps it, too, although its member is no more."""
+    try:
+        said = _protobuf.numbers(key)
+    except ValueError as error:
+        raise BrokenFile("The snapshot is damaged: an alarm in it cannot be read.") from error
+    return {"member": hexadecimal(said.get(1)), "alarm": _ALARMS.get(said.get(2, 0), str(said.get(2, 0)))}
 
 
 def stored_member(member: dict[str, Any]) -> dict[str, Any]:

@@ -36,15 +36,25 @@ def named(user: str, group: str) -> Owner:
     return Owner(uid, gid)
 
 
+def label_of(path: str) -> Optional[bytes]:
+    """The SELinux label of a file; None where there is none."""
+    with contextlib.suppress(OSError):
+        return os.getxattr(path, _LABEL)
+    return None
+
+
+def set_label(path: str, label: Optional[bytes]) -> None:
+    if label is not None:
+        with contextlib.suppress(OSError):
+            os.setxattr(path, _LABEL, label)
+
+
 def owner_of(data_dir: str, user: str = "", group: str = "") -> Owner:
     """Whose a data directory is: of the data in it, else of itself, else of the unit that will use it."""
     for path in (os.path.join(data_dir, "member"), data_dir):
         if os.path.isdir(path):
             about = os.stat(path)
-            label = None
-            with contextlib.suppress(OSError):
-                label = os.getxattr(path, _LABEL)
-            return Owner(about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode), label)
+            return Owner(about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode), label_of(path))
     return named(user, group)
 
 
@@ -53,9 +63,7 @@ def give(directory: str, owner: Owner) -> None:
     for folder, _folders, files in os.walk(directory):
         for path in (folder, *(os.path.join(folder, name) for name in files)):
             os.chown(path, owner.uid, owner.gid)
-            if owner.label is not None:
-                with contextlib.suppress(OSError):
-                    os.setxattr(path, _LABEL, owner.label)
+            set_label(path, owner.label)
     os.chmod(directory, owner.mode)
 
 

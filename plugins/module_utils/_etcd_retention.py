@@ -9,7 +9,12 @@ import datetime
 from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_shelf import Snapshot, remove, shelf
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_shelf import (
+    Snapshot,
+    fits_sidecar,
+    remove,
+    shelf,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
 
 
@@ -58,11 +63,19 @@ class Verdict(NamedTuple):
     damaged: list[Snapshot]
 
 
-def judge_cluster(snapshots: list[Snapshot], rule: Rule, good: Callable[[Snapshot], bool]) -> Verdict:
+def judge_cluster(
+    snapshots: list[Snapshot],
+    rule: Rule,
+    good: Callable[[Snapshot], bool],
+    fits: Callable[[Snapshot], bool],
+) -> Verdict:
     """Decide about the snapshots of one cluster, the newest first.
 
-    The newest good one always stays. Those that turn out damaged on the way to it count for nothing, and stay too:
-    a person should look at them.
+    The newest good one always stays. Those that turn out damaged count for nothing, and stay too: a person should look
+    at them.
+
+    :param good: proves a snapshot, which takes long; asked until one is good.
+    :param fits: a quick look at each of the older ones.
     """
     damaged: list[Snapshot] = []
     newest: Optional[Snapshot] = None
@@ -73,6 +86,7 @@ def judge_cluster(snapshots: list[Snapshot], rule: Rule, good: Callable[[Snapsho
         damaged.append(snapshot)
     if newest is None:
         return Verdict({}, [], damaged)
+    damaged += [snapshot for snapshot in snapshots[snapshots.index(newest) + 1 :] if not fits(snapshot)]
     sound = [snapshot for snapshot in snapshots if snapshot not in damaged]
     keep = reasons(sound, rule)
     keep.setdefault(newest.path, []).append("newest good one")
@@ -97,19 +111,21 @@ def prune(directory: str, rule: Rule, check_mode: bool) -> dict[str, Any]:
     damaged: list[str] = []
     drop: list[Snapshot] = []
     for snapshots in clusters.values():
-        verdict = judge_cluster(snapshots, rule, _good)
+        verdict = judge_cluster(snapshots, rule, _good, fits_sidecar)
         drop += verdict.drop
         damaged += [snapshot.name for snapshot in verdict.damaged]
         kept += [{"name": each.name, "why": verdict.keep[each.path]} for each in snapshots if each.path in verdict.keep]
+    unreadable = [snapshot for snapshot in found if snapshot.problem]
     results: dict[str, Any] = {
         "kept": kept,
-        "damaged": damaged,
-        "others": [snapshot.name for snapshot in found if not snapshot.ours],
+        "damaged": damaged + [snapshot.name for snapshot in unreadable],
+        "others": [snapshot.name for snapshot in found if not snapshot.ours and not snapshot.problem],
         "warnings": [
-            f"The snapshot {name} in {directory} is damaged and was left alone: look at it, then remove it "
-            "(state=absent)."
+            f"The snapshot {name} in {directory} is damaged, or not the one that its sidecar describes, and was left "
+            "alone: look at it, then remove it (state=absent)."
             for name in damaged
-        ],
+        ]
+        + [f"The snapshot {snapshot.name} was left alone: {snapshot.problem}" for snapshot in unreadable],
     }
     removed: list[str] = []
     try:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -15,7 +16,13 @@ from typing import Any, NamedTuple, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, Gateway, number
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_about import about_cluster
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import (
+    Access,
+    EtcdError,
+    Gateway,
+    number,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, discover
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import (
     Answer,
@@ -52,8 +59,19 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file im
 
 # From this size on etcdctl is faster, although it has to be started; below, nothing but Python is needed.
 _BIG = 16 << 20
+# How snapshots are called by this module and by a restore, which may be killed, too.
+_OURS = ("etcd-", "before-restore-", "salvaged-")
 # Silence of etcd for this long ends a snapshot; a busy disk may be silent for a while.
 _SILENCE = 60.0
+# The same in the words of etcdctl and of the system.
+_FULL = ("no space left on device", "disk quota exceeded")
+_FULL_CODES = (errno.ENOSPC, errno.EDQUOT)
+_AGAIN = "Nothing of it was kept: see with etcd_info whether etcd is well, then run this again."
+_ROOM = "Nothing of it was kept: make room there, or choose another directory (option dir)."
+
+
+class NoRoom(CareError):
+    """etcdctl found the disk full."""
 
 
 class Saving(NamedTuple):
@@ -135,7 +153,9 @@ def by_etcdctl(etcdctl: str, access: Access, file: WholeFile, deadline: Deadline
             [etcdctl, "snapshot", "save", beside], timeout=max(1.0, deadline.left), env=ctl_environment(access)
         )
         if done.rc:
-            raise CareError(f"{etcdctl} could not take the snapshot: {done.last_words.rstrip('.')}.")
+            full = any(words in done.err.lower() for words in _FULL)
+            words = f"{etcdctl} could not take the snapshot: {done.last_words.rstrip('.')}."
+            raise NoRoom(words) if full else EtcdError(words)
         file.adopt(beside)
     except TimedOut as error:
         came = next((os.path.getsize(path) for path in (beside, f"{beside}.part") if os.path.exists(path)), 0)
@@ -167,6 +187,7 @@ def save(access: Access, saving: Saving, check_mode: bool, runner: Runner = run)
     young = newest_good(directory, about, saving.max_age, began) if saving.max_age is not None else None
     if young:
         return {"changed": False, "snapshot": without_text(young)}
+    about.update(about_cluster(runner=runner))
     path = os.path.join(directory, name or default_name(etcd.name, began))
     expected = number(status, "dbSize")
     method = choose_method(saving.method, expected, gateway_works, etcdctl)
@@ -176,30 +197,41 @@ def save(access: Access, saving: Saving, check_mode: bool, runner: Runner = run)
         about.update(path=path, size=expected, revision=about["revision_before"], method=method)
         return {"changed": True, "snapshot": about}
     private_directory(directory)
-    remove_leftovers(directory, "etcd-")
+    remove_leftovers(directory, *_OURS)
     warnings = list(seen.trouble)
     watch = time.monotonic()
-    with WholeFile(path) as file:
-        if method == "etcdctl" and etcdctl:
-            try:
-                by_etcdctl(etcdctl, etcd.access, file, deadline, runner)
-            except TimedOut:
-                raise
-            except CareError as error:
-                if saving.method == "etcdctl" or not gateway_works:
+    try:
+        with WholeFile(path) as file:
+            if method == "etcdctl" and etcdctl:
+                try:
+                    by_etcdctl(etcdctl, etcd.access, file, deadline, runner)
+                except (TimedOut, NoRoom):
                     raise
-                warnings.append(f"{error.message} The snapshot was taken through the gateway instead.")
-                method = "gateway"
-        if method == "gateway":
-            stream(Gateway(etcd.access, _SILENCE), file, deadline)
-        file.sync()
-        about.update(method=method, stream_seconds=round(time.monotonic() - watch, 1))
-        proof = _proven(file, about["revision_before"])
-        about["ca_sha256"] = about["ca_sha256"] or proof["root_ca_sha256"]
-        snapshot = {**about, **without_text(proof), "seconds": round(time.monotonic() - watch, 1)}
-        write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
-        file.commit()
+                except CareError as error:
+                    if saving.method == "etcdctl" or not gateway_works:
+                        raise
+                    warnings.append(f"{error.message} The gateway was used instead.")
+                    method = "gateway"
+            if method == "gateway":
+                stream(Gateway(etcd.access, _SILENCE), file, deadline)
+            file.sync()
+            about.update(method=method, stream_seconds=round(time.monotonic() - watch, 1))
+            proof = _proven(file, about["revision_before"])
+            about["ca_sha256"] = about["ca_sha256"] or proof["root_ca_sha256"]
+            snapshot = {**about, **without_text(proof), "seconds": round(time.monotonic() - watch, 1)}
+            write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
+            file.commit()
+    except CareError as error:
+        raise CareError(" ".join(filter(None, [error.message, _advice(error)])), warnings=warnings) from error
     return {"changed": True, "snapshot": {**snapshot, "path": path}, "warnings": warnings}
+
+
+def _advice(error: CareError) -> str:
+    """What to do about it, where the error itself does not say."""
+    cause = error.__cause__
+    if isinstance(error, NoRoom) or (isinstance(cause, OSError) and cause.errno in _FULL_CODES):
+        return _ROOM
+    return _AGAIN if isinstance(error, EtcdError) else ""
 
 
 def _proven(file: WholeFile, revision_before: int) -> dict[str, Any]:

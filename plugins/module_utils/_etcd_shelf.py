@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import os
 import stat
@@ -20,11 +19,10 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot
     existing,
     iso,
     read_sidecar,
+    taken_at,
     without_text,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import sync_directory
-
-ISO = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Snapshot(NamedTuple):
@@ -62,11 +60,9 @@ def one(path: str) -> Snapshot:
         said = read_sidecar(path)
     except CareError as error:
         problem = error.message
-    taken = about.st_mtime
     # For somebody else's, when it was written last has to do.
-    with contextlib.suppress(KeyError, ValueError):
-        taken = calendar.timegm(time.strptime(str(said["taken"]), ISO))
-    return Snapshot(path, about.st_size, taken, said, problem)
+    taken = taken_at(said)
+    return Snapshot(path, about.st_size, about.st_mtime if taken is None else taken, said, problem)
 
 
 def shelf(directory: str) -> list[Snapshot]:
@@ -93,6 +89,19 @@ def in_directory(directory: str, name: str) -> str:
     if name != os.path.basename(name) or name in ("", ".", "..") or name.endswith((SIDECAR, ".part")):
         raise CareError(f"'{name}' is not the name of a snapshot in {directory} (option name).")
     return os.path.join(directory, name)
+
+
+def fits_sidecar(found: Snapshot) -> bool:
+    """Whether a snapshot can be the one that its sidecar describes, by its size and the few pages that name it.
+
+    That is no proof, but tells it from other ones in no time.
+    """
+    try:
+        with BoltFile(found.path) as file:
+            inside = {"size": found.size, **inspect(file)}
+    except (CareError, OSError):
+        return False
+    return all(found.said.get(name, inside[name]) == inside[name] for name in ("size", "revision", "consistent_index"))
 
 
 def inspected(found: Snapshot, verify: bool, now: float) -> dict[str, Any]:
@@ -137,6 +146,9 @@ _FIELDS = (
     "ca_sha256",
     "root_ca_sha256",
     "etcd_version",
+    "etcd_image",
+    "kubernetes_version",
+    "encryption_config_sha256",
     "cluster_version",
     "storage_version",
     "consistent_index",
@@ -151,10 +163,10 @@ def newest_good(directory: str, about: dict[str, Any], max_age: float, now: floa
     """The newest snapshot of this very cluster that is not older than ``max_age`` and still good, or None.
 
     :param about: what would be written beside a new one. A restore gives etcd another id, so what was taken before
-        it does not count; neither does a time that has not come yet.
+        it does not count; neither does a time that has not come yet. What the host cannot tell is not compared.
     """
     for found in shelf(directory):
-        alike = all(found.said.get(name) == about[name] for name in ("cluster_id", "ca_sha256"))
+        alike = all(about[name] in (None, found.said.get(name)) for name in ("cluster_id", "ca_sha256"))
         if found.ours and alike and 0 <= now - found.taken <= max_age:
             try:
                 return existing(found.path)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import Records, inspect, pem_sha256
 
 SIDECAR = ".json"
+ISO = "%Y-%m-%dT%H:%M:%SZ"
 CA_CERT = "/etc/kubernetes/pki/ca.crt"
 _DIGEST = 32
 _BLOCK = 512
@@ -104,7 +106,15 @@ def check_name(name: str) -> None:
 
 
 def iso(when: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+    return time.strftime(ISO, time.gmtime(when))
+
+
+def taken_at(said: dict[str, Any]) -> Optional[float]:
+    """When a sidecar says that its snapshot was begun; None when it does not, or writes times in another way."""
+    try:
+        return calendar.timegm(time.strptime(str(said.get("taken")), ISO))
+    except ValueError:
+        return None
 
 
 def read_sidecar(path: str) -> dict[str, Any]:
@@ -117,8 +127,13 @@ def read_sidecar(path: str) -> dict[str, Any]:
             said = json.load(file)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise CareError(f"{path}{SIDECAR} beside the snapshot cannot be read: {error}") from error
+    except OSError as error:
+        raise CareError(f"{path}{SIDECAR} beside the snapshot cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise CareError(
+            f"{path}{SIDECAR} beside the snapshot cannot be read, as it is damaged or cut off ({error}): move it away. "
+            "The snapshot can be proven without it."
+        ) from error
     if not isinstance(said, dict):
         raise CareError(f"{path}{SIDECAR} beside the snapshot does not describe one.")
     return said
@@ -137,6 +152,8 @@ def existing(path: str) -> Optional[dict[str, Any]]:
         raise CareError(
             f"{path} is not the snapshot that {path}{SIDECAR} describes: move both away, or take another name."
         )
+    if taken_at(said) is None:
+        said.pop("taken", None)
     return {**said, **proof, "ca_sha256": said.get("ca_sha256") or proof["root_ca_sha256"], "path": path}
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import http.client
 import ssl
 import urllib.error
 import urllib.request
@@ -33,9 +34,9 @@ def ask_command(argv: Sequence[str], timeout: float, runner: Runner = run) -> Op
 def ask_url(url: str, ca_path: Optional[str], timeout: float) -> Optional[str]:
     """None when it answers 2xx, else what it answers.
 
-    :raises CareError: the address is not one that can be trusted.
+    :raises CareError: the server cannot be trusted, and no waiting would change that.
     """
-    context = ssl.create_default_context(cafile=ca_path or None)
+    context = _context(ca_path)
     request = urllib.request.Request(url, headers={"User-Agent": "clustercare.kubeadm"})
     # No redirect from what is verified to what is not.
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirect())
@@ -53,13 +54,35 @@ def ask_url(url: str, ca_path: Optional[str], timeout: float) -> Optional[str]:
         return f"it does not answer: {error.reason}"
     except OSError as error:
         return f"it does not answer: {error}"
+    except http.client.HTTPException as error:
+        return f"what it answers is no HTTP ({type(error).__name__}: {str(error)[:200]})"
 
 
 def refuse_unverified(url: str) -> None:
-    """Only what is verified may say that all is well; this very machine may do without."""
-    address = urlsplit(url)
-    if address.scheme != "https" and address.hostname not in ("127.0.0.1", "::1", "localhost"):
+    """Only what is verified may say that all is well; this very machine may do without.
+
+    :raises CareError: it is not verified, or is no address at all.
+    """
+    try:
+        address = urlsplit(url)
+        good = bool(address.hostname) and address.port != 0
+    except ValueError:
+        good = False
+    if not good or not url.isascii() or any(c.isspace() or not c.isprintable() for c in url):
+        raise CareError(f"'{url}' is no address (option url); write it like https://shop.example.org/healthz.")
+    here = address.scheme == "http" and address.hostname in ("127.0.0.1", "::1", "localhost")
+    if address.scheme != "https" and not here:
         raise CareError(f"The hook's address {url} has no TLS; use an https:// address (option url).")
+
+
+def _context(ca_path: Optional[str]) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_path or None)
+    except OSError as error:  # an SSLError is one, too
+        raise CareError(
+            f"The certificate authority of the hook cannot be read from {ca_path}: {error.strerror or error} "
+            "(option ca_path). It must be a file of PEM certificates."
+        ) from error
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -233,6 +233,19 @@ def release(api: Api, me: Claim, deadline: Deadline, check: bool) -> dict[str, A
     raise CareError(f"The lock changes faster than it can be given back ({_WHERE}); run it again.")
 
 
+def keep(api: Api, me: Claim, deadline: Deadline, check: bool) -> dict[str, Any]:
+    """Renew the lock, and never take it: between two steps somebody else may have had it.
+
+    :raises CareError: the run does not hold it any more.
+    """
+    if check:
+        return {"changed": False, "held": False, "action": "renewed", "holder": None}
+    renew(api, me.run, deadline)
+    lease, _now = _ours(api, me.run, deadline)
+    holder = read(lease)
+    return {"changed": False, "held": True, "action": "renewed", "holder": holder.data() if holder else None}
+
+
 def renew(api: Api, run: Optional[str], deadline: Deadline, check: bool = False) -> None:
     """Tell the others that the run is still at work; nothing to do without a run, nor in check mode.
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 import shutil
@@ -26,24 +25,16 @@ STEPS = ("begun", "drained", "worked", "returned", "finished")
 
 def load(directory: str = _record.DIRECTORY) -> Optional[dict[str, Any]]:
     """The record of the newest maintenance, or None."""
-    path = os.path.join(directory, _RECORD)
-    try:
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise CareError(f"The record {path} cannot be read ({error}); look at it, then move it away.") from error
-    if not isinstance(record, dict) or not isinstance(record.get("steps"), dict):
+    record = _record.load(directory, _RECORD)
+    if record is not None and not isinstance(record.get("steps"), dict):
+        path = os.path.join(directory, _RECORD)
         raise CareError(f"The record {path} is not what this collection writes; move it away.")
     return record
 
 
 def save(record: dict[str, Any], directory: str = _record.DIRECTORY) -> None:
     """Write the record to the disk."""
-    _record.private_directory(directory=directory)
-    content = json.dumps(record, indent=1, sort_keys=True) + "\n"
-    _record.write_private(os.path.join(directory, _RECORD), content.encode())
+    _record.save(record, directory, _RECORD)
 
 
 def noted(

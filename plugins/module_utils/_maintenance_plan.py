@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import Cordon, read_cordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan import batch_size
@@ -61,27 +62,43 @@ class View:
     def cordon(self, host: str) -> Cordon:
         return read_cordon(self.node(host))
 
+    @property
+    def workers(self) -> list[Json]:
+        """The cluster's, whether or not they are in the inventory."""
+        return [node for node in self.nodes if _CONTROL_PLANE not in (node["metadata"].get("labels") or {})]
+
+    @property
+    def limit(self) -> int:
+        """How many workers may be out of service at once."""
+        return batch_size(self.request.max_unavailable, len(self.workers))
+
 
 def decide(view: View) -> Json:
     """The plan. With refusals in it, nothing may be done."""
     request = view.request
     maintenance, resumed = _which(view)
     hosts = {host: _host(view, host, maintenance) for host in request.targets}
-    todo = sorted((h for h in request.targets if hosts[h]["todo"]), key=lambda h: not hosts[h]["unfinished"])
-    workers = sum(_CONTROL_PLANE not in (node["metadata"].get("labels") or {}) for node in view.nodes)
+    # What is out of service already comes first: it is in the way of the others.
+    todo = sorted(
+        (h for h in request.targets if hosts[h]["todo"]),
+        key=lambda h: (not hosts[h]["unfinished"], is_ready(view.node(h))),
+    )
+    workers = [host for host in todo if host not in request.masters]
+    room = max(1, view.limit - len(_others_out(view, request.targets)))
     refusals = [*impossible(view), *(why for host in todo for why in outage(view, host)), *out_of_service(view)]
+    refusals += no_room(view, workers[:room])
     plan: Json = {
         "maintenance": maintenance,
         "resumed": resumed,
         "order": {
             "masters": [host for host in todo if host in request.masters],
-            "workers": [host for host in todo if host not in request.masters],
-            "max_unavailable": batch_size(request.max_unavailable, workers),
+            "workers": workers,
+            "max_unavailable": room,
         },
         "hosts": hosts,
         "nothing_to_do": not todo,
         "refusals": refusals,
-        "api_servers": _api_servers(view),
+        "api_servers": list(api_servers(view).values()),
     }
     plan["text"] = render(plan)
     return plan
@@ -89,7 +106,8 @@ def decide(view: View) -> Json:
 
 def gate(view: View, batch: list[str]) -> list[str]:
     """What stands in the way of taking these hosts out of service now, in words."""
-    return [*out_of_service(view), *(why for host in batch for why in outage(view, host))]
+    lost = (why for host in batch for why in outage(view, host))
+    return [*out_of_service(view), *no_room(view, [h for h in batch if h not in view.request.masters]), *lost]
 
 
 def _which(view: View) -> tuple[str, bool]:
@@ -180,7 +198,7 @@ def _own_seat(view: View, host: str) -> Iterator[str]:
 def out_of_service(view: View) -> Iterator[str]:
     """How much of the cluster is missing already."""
     names = [str(node["metadata"]["name"]) for node in view.nodes]
-    down = sorted(str(node["metadata"]["name"]) for node in view.nodes if not _ready(node))
+    down = sorted(str(node["metadata"]["name"]) for node in view.nodes if not is_ready(node))
     share = share_of(view.request.min_healthy)
     if names and (len(names) - len(down)) * 100 < share * len(names):
         yield (
@@ -195,6 +213,32 @@ def out_of_service(view: View) -> Iterator[str]:
                 f"Node {node['metadata']['name']} is out of service {cordon}, and not among maintenance_nodes. "
                 "Finish it first by the command with which it was begun."
             )
+
+
+def no_room(view: View, batch: list[str]) -> Iterator[str]:
+    """Other workers that are out of service count, too."""
+    others = _others_out(view, batch)
+    if batch and others and len(others) + len(batch) > view.limit:
+        yield (
+            f"Out of service already: {', '.join(others)}. With {', '.join(batch)} that would be "
+            f"{len(others) + len(batch)} workers, and {view.limit} may be (variable maintenance_max_unavailable)."
+        )
+
+
+def _others_out(view: View, batch: list[str]) -> list[str]:
+    """Workers that nobody can count on, in words. One that we have out comes back; a cordoned target was meant."""
+    ours = {view.node_name(host) for host in batch}
+    targets = {view.node_name(host) for host in view.request.targets}
+    found = []
+    for node in view.workers:
+        name, cordon = str(node["metadata"]["name"]), read_cordon(node)
+        if name in ours or cordon.is_ours(PURPOSE):
+            continue
+        if not is_ready(node):
+            found.append(f"{name} (not Ready)")
+        elif cordon.cordoned and name not in targets:
+            found.append(f"{name} (cordoned {cordon})")
+    return found
 
 
 def outage(view: View, host: str) -> Iterator[str]:
@@ -230,19 +274,22 @@ def share_of(written: str) -> int:
     return int(number)
 
 
-def _ready(node: Json) -> bool:
-    conditions = (node.get("status") or {}).get("conditions") or []
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-
-
-def _api_servers(view: View) -> list[str]:
-    """The masters' own API servers, as the gates ask them past any load balancer."""
-    found = [(view.hosts.get(name) or {}).get("api") for name in view.request.masters]
-    return [
-        f"[{api['address']}]:{api['port']}" if ":" in api["address"] else f"{api['address']}:{api['port']}"
-        for api in found
+def api_servers(view: View) -> dict[str, str]:
+    """By master, its own API server, as the gates ask it past any load balancer."""
+    found = {name: (view.hosts.get(name) or {}).get("api") for name in view.request.masters}
+    return {
+        name: f"[{api['address']}]:{api['port']}" if ":" in api["address"] else f"{api['address']}:{api['port']}"
+        for name, api in found.items()
         if api
-    ]
+    }
+
+
+def with_answers(view: View, answers: Mapping[str, bool]) -> View:
+    """The view with what the masters' API servers answer now: their hosts were looked at when the run began."""
+    hosts = dict(view.hosts)
+    for name, answered in answers.items():
+        hosts[name] = {**hosts[name], "api": {**hosts[name]["api"], "reachable": answered}}
+    return replace(view, hosts=hosts)
 
 
 # --- in words ---------------------------------------------------------------------------------------------------

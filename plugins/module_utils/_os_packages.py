@@ -11,7 +11,11 @@ from typing import Protocol
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done, Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_apt import KUBERNETES_PACKAGES, Apt
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_apt import (
+    KUBERNETES_PACKAGES,
+    Apt,
+    parse_simulation,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_choice import manager_of_host
 
 # A changed configuration file stays as it is: nobody is there to answer. The node is drained, so services may restart.
@@ -28,10 +32,7 @@ class Manager(Protocol):
 
     def upgrade(self) -> None: ...
 
-
-def parse_apt(said: str) -> list[str]:
-    """Packages that a simulated ``apt-get dist-upgrade`` would install, upgrade or remove."""
-    return sorted(set(re.findall(r"^(?:Inst|Remv) (\S+)", said, re.MULTILINE)))
+    def installed(self) -> str: ...
 
 
 def parse_dnf(said: str) -> list[str]:
@@ -41,45 +42,35 @@ def parse_dnf(said: str) -> list[str]:
 
 
 class AptUpgrade:
-    """By apt-get; a Kubernetes package that is not on hold is held as long as this runs."""
+    """By apt-get. Kubernetes packages are pinned to what is installed, as long as this runs, whether held or not."""
 
-    def __init__(self, timeout: float, runner: Runner = run) -> None:
-        self._runner = runner
+    def __init__(self, timeout: float, runner: Runner = run, root: str = "/") -> None:
         self._end = time.monotonic() + timeout
-        self._kubernetes = Apt(runner)
+        self._apt = Apt(runner, timeout=int(timeout), root=root)
+        self._runner = runner
 
     def refresh(self) -> None:
-        self._run(["apt-get", "-q", "update"], "Reading the package lists")
+        self._run(["update"], "Reading the package lists")
 
     def upgradable(self) -> list[str]:
-        done = self._run(["apt-get", "-q", "-s", "dist-upgrade"], "Looking for upgrades")
-        loose = self._loose()
-        return [name for name in parse_apt(done.out) if name not in loose]
+        """What an interrupted dpkg has left half-done is to be finished, too."""
+        table = self._apt.table()
+        done = self._run([*self._apt.pins(table.installed), "-s", "dist-upgrade"], "Looking for upgrades")
+        return sorted({*parse_simulation(done.out), *self._apt.unfinished(table)})
 
     def upgrade(self) -> None:
-        if self._kubernetes.overview()["interrupted"]:
-            self._kubernetes.mend()
-        loose = self._loose()
-        self._mark("hold", loose)
-        try:
-            self._run(["apt-get", "-qy", *_KEEP, "dist-upgrade"], "Upgrading the packages")
-        finally:
-            self._mark("unhold", loose)
+        table = self._apt.table()
+        if self._apt.unfinished(table):
+            self._apt.mend()
+        self._run([*self._apt.pins(table.installed), "-y", *_KEEP, "dist-upgrade"], "Upgrading the packages")
 
-    def _loose(self) -> list[str]:
-        """The installed Kubernetes packages that nobody holds."""
-        found = self._kubernetes.overview()
-        return [name for name in found["installed"] if name not in found["held"]]
+    def installed(self) -> str:
+        return self._runner(["dpkg-query", "--show", "--showformat=${Status}|${binary:Package}|${Version}\\n"]).out
 
-    def _mark(self, how: str, names: list[str]) -> None:
-        if names:
-            _good(self._runner(["apt-mark", how, *names], timeout=60), f"Changing the hold of {', '.join(names)}", (0,))
-
-    def _run(self, argv: list[str], what: str) -> Done:
-        lock = ["-o", "DPkg::Lock::Timeout=120"]
+    def _run(self, arguments: list[str], what: str) -> Done:
+        argv = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *arguments]
         left = max(1.0, self._end - time.monotonic())
-        done = self._runner([argv[0], *lock, *argv[1:]], timeout=left, env=_ENVIRONMENT)
-        return _good(done, what, (0,))
+        return _good(self._apt.patiently(argv, _ENVIRONMENT, left), what, (0,))
 
 
 class DnfUpgrade:
@@ -100,6 +91,9 @@ class DnfUpgrade:
 
     def upgrade(self) -> None:
         self._run(["dnf", "-qy", "upgrade", *self._left_out], "Upgrading the packages", (0,))
+
+    def installed(self) -> str:
+        return "\n".join(sorted(self._runner(["rpm", "-qa"], timeout=120).out.split()))
 
     def _run(self, argv: list[str], what: str, good: tuple[int, ...]) -> Done:
         left = max(1.0, self._end - time.monotonic())

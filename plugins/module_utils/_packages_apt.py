@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import glob
 import os
@@ -22,6 +23,9 @@ KUBERNETES_PACKAGES = ("kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes
 _JOURNAL = "/var/lib/dpkg/updates"
 _FRONTEND_LOCK = "/var/lib/dpkg/lock-frontend"
 _ARCHIVES = "/var/cache/apt/archives"
+_PREFERENCES = "/etc/apt/preferences"
+# Stronger than any pin that a person would write.
+_PIN = "Package: {name}\nPin: version {version}\nPin-Priority: 30000\n\n"
 _UNFINISHED = set("HUFWt")  # half-installed, unpacked, half-configured, triggers awaited, triggers pending
 _FORMAT = "${db:Status-Abbrev}|${Package}|${Version}\\n"
 # needrestart would restart services in the phase that disrupts nothing; nobody is there to answer a question
@@ -73,7 +77,7 @@ def parse_policy(said: str) -> list[str]:
 
 
 def parse_simulation(said: str) -> list[str]:
-    """Packages that ``apt-get --simulate`` would install, upgrade or remove."""
+    """Packages that a simulated ``apt-get`` would install, upgrade or remove."""
     return re.findall(r"^(?:Inst|Remv) (\S+)", said, re.MULTILINE)
 
 
@@ -128,9 +132,13 @@ class Apt:
     def overview(self) -> dict[str, Any]:
         """Installed and held Kubernetes packages, and whether dpkg was interrupted."""
         table = self.table()
-        journal = self._path(_JOURNAL)
-        interrupted = bool(table.unfinished) or bool(os.path.isdir(journal) and os.listdir(journal))
+        interrupted = bool(self.unfinished(table))
         return {"manager": self.name, "installed": table.installed, "held": table.held, "interrupted": interrupted}
+
+    def unfinished(self, table: DpkgTable) -> list[str]:
+        """What an interrupted dpkg has left: packages, or its journal."""
+        journal = self._path(_JOURNAL)
+        return table.unfinished or (["dpkg"] if os.path.isdir(journal) and os.listdir(journal) else [])
 
     def texts(self) -> dict[str, str]:
         """The one-line and deb822 source files."""
@@ -177,6 +185,15 @@ class Apt:
 
     def use(self, sources: Sequence[Source]) -> None:
         """Nothing to remember: a package has one version wherever it comes from."""
+
+    def patiently(self, argv: list[str], env: dict[str, str], timeout: Optional[float] = None) -> Done:
+        """Run; wait for the locks of lists and archives too, for which apt itself does not wait."""
+        deadline = Deadline(self.lock_timeout, "lock_timeout")
+        while True:
+            done = self.runner(argv, timeout=timeout or self.timeout + self.lock_timeout, env=env)
+            if done.rc == 0 or "Could not get lock" not in done.err or deadline.passed:
+                return done
+            deadline.sleep(2)
 
     # --- changing
 
@@ -225,6 +242,16 @@ class Apt:
         if done.rc != 0:
             raise CareError(f"dpkg was interrupted earlier and cannot be mended: {self._why(done)}")
 
+    def pins(self, installed: dict[str, str]) -> list[str]:
+        """Options by which apt keeps these packages at their versions, in our own file: nothing to undo later."""
+        hosts = b""
+        with contextlib.suppress(FileNotFoundError), open(self._path(_PREFERENCES), "rb") as file:
+            hosts = file.read()
+        pinned = "".join(_PIN.format(name=name, version=version) for name, version in sorted(installed.items()))
+        path = os.path.join(self._own(), "preferences")
+        _record.write_private(path, pinned.encode() + hosts)
+        return ["-o", f"Dir::Etc::Preferences={path}"]
+
     # --- pieces
 
     def _install_argv(self) -> list[str]:
@@ -264,23 +291,14 @@ class Apt:
         return config
 
     def _update(self, argv: list[str], env: dict[str, str]) -> None:
-        done = self._patiently(argv, {**ENVIRONMENT, **env})
+        done = self.patiently(argv, {**ENVIRONMENT, **env})
         if done.rc != 0:
             raise CareError(f"apt-get update fails: {self._why(done)}")
 
     def _run(self, argv: list[str], what: str) -> None:
-        done = self._patiently(argv, ENVIRONMENT)
+        done = self.patiently(argv, ENVIRONMENT)
         if done.rc != 0:
             raise CareError(f"apt-get cannot {what}: {self._why(done)}", stdout=done.out, stderr=done.err)
-
-    def _patiently(self, argv: list[str], env: dict[str, str]) -> Done:
-        """Run; wait for the locks of lists and archives too, for which apt itself does not wait."""
-        deadline = Deadline(self.lock_timeout, "lock_timeout")
-        while True:
-            done = self.runner(argv, timeout=self.timeout + self.lock_timeout, env=env)
-            if done.rc == 0 or "Could not get lock" not in done.err or deadline.passed:
-                return done
-            deadline.sleep(2)
 
     @staticmethod
     def _why(done: Done) -> str:

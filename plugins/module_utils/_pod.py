@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 _MIRROR = "kubernetes.io/config.mirror"
-_CORDON_TAINT = "node.kubernetes.io/unschedulable"
+# Kubernetes puts it on every cordoned node.
+CORDON_TAINT: Mapping[str, Any] = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 # Mounting these keeps nothing on the node.
 _NO_DATA = ("Socket", "CharDevice", "BlockDevice")
 
@@ -61,7 +62,7 @@ class Pod:
     @property
     def ignores_cordon(self) -> bool:
         """Whether the scheduler may put it on a cordoned node."""
-        return tolerates(self.spec, {"key": _CORDON_TAINT, "effect": "NoSchedule"})
+        return tolerates(self.spec, CORDON_TAINT)
 
     @property
     def claims(self) -> tuple[str, ...]:

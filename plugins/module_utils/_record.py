@@ -63,9 +63,12 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-def load(directory: str = DIRECTORY) -> Optional[dict[str, Any]]:
-    """The record of the newest run, or None."""
-    path = os.path.join(directory, _RECORD)
+def load(directory: str = DIRECTORY, name: str = _RECORD) -> Optional[dict[str, Any]]:
+    """The record of the newest run, or None.
+
+    :param name: the record's file.
+    """
+    path = os.path.join(directory, name)
     try:
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
@@ -113,10 +116,10 @@ def put_away(directory: str = DIRECTORY) -> bool:
     return True
 
 
-def save(record: dict[str, Any], directory: str = DIRECTORY) -> None:
+def save(record: dict[str, Any], directory: str = DIRECTORY, name: str = _RECORD) -> None:
     """Write the record to the disk."""
     private_directory(directory=directory)
-    write_private(os.path.join(directory, _RECORD), (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+    write_private(os.path.join(directory, name), (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
 
 
 @contextlib.contextmanager

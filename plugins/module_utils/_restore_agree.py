@@ -5,13 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, Gateway
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import parse_cluster
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import judge, observe
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import (
+    Seen,
+    alarms_of,
+    has_majority,
+    hexadecimal,
+    judge,
+    observe,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_member import plain_url
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import ask
 
@@ -29,6 +38,13 @@ def before(initial_cluster: str, name: str) -> Optional[str]:
     names = [member for member, _url in members]
     place = names.index(name)
     return members[place - 1][1] if place else None
+
+
+def peer_access(access: Access, flags: dict[str, str]) -> Access:
+    """How a member asks the others: it has a CA and a certificate of its own for that, maybe."""
+    cert = flags.get("peer-cert-file")
+    pair = (cert, flags.get("peer-key-file")) if cert else (access.cert, access.key)
+    return Access(access.endpoint, flags.get("peer-trusted-ca-file") or access.ca, *pair)
 
 
 def serves_peers(url: str, access: Access) -> Optional[str]:
@@ -67,6 +83,12 @@ def disagreement(
     return None
 
 
+def stale_alarms(seen: Seen) -> list[dict[str, str]]:
+    """Alarms that came with the snapshot, of members that are no more. While there is one, nothing can be written."""
+    present = {hexadecimal(member.get("ID")) for member in seen.members}
+    return [alarm for alarm in alarms_of(seen.local.status) if present and alarm["member"] not in present]
+
+
 class Agreement:
     """Looks until all agree; the hashes are asked for last, since every member reads its whole database for them."""
 
@@ -77,11 +99,22 @@ class Agreement:
 
     def missing(self) -> Optional[str]:
         for hashing in (0.0, _HASHING):
-            self.found = judge(observe(self.access, _TIMEOUT, hashing), self.access.endpoint)
+            seen = observe(self.access, _TIMEOUT, hashing)
+            if has_majority(seen) and stale_alarms(seen):
+                self.disarm(stale_alarms(seen))
+                seen = observe(self.access, _TIMEOUT, hashing)
+            self.found = judge(seen, self.access.endpoint)
             problem = disagreement(self.found, *self.wanted)
             if problem:
                 return problem
         return None
+
+    def disarm(self, alarms: list[dict[str, str]]) -> None:
+        """Every member does this; one that is taken back already does no harm."""
+        # What fails is in the alarms that are seen next.
+        with contextlib.suppress(CareError):
+            for alarm in alarms:
+                Gateway(self.access, _TIMEOUT).disarm(str(int(alarm["member"], 16)), alarm["alarm"])
 
     def proof(self) -> dict[str, Any]:
         """What all agree on."""

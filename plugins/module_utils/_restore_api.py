@@ -22,6 +22,7 @@ _NODES = "/api/v1/nodes"
 _OURS = "clustercare.io/"
 _LOCK = "clustercare"
 CORDON = "clustercare.io/cordon"
+_SILENT = 300.0  # seconds; clocks of hosts differ, and before that the controller manager tells
 
 
 class Writer(ApiServer):
@@ -118,20 +119,49 @@ def renewed(written: Optional[str]) -> float:
         return 0.0
 
 
-def not_ready(nodes: list[dict[str, Any]], leases: list[dict[str, Any]], since: float) -> list[str]:
-    """The Nodes that are not Ready, or have not been heard of since the restore: a stored Ready is an old one."""
-    heard = {lease["metadata"]["name"]: renewed((lease.get("spec") or {}).get("renewTime")) for lease in leases}
-    found = []
+def not_ready(nodes: list[dict[str, Any]], leases: list[dict[str, Any]], since: float) -> dict[str, bool]:
+    """The Nodes that are not Ready, or have not been heard of since then: a stored Ready is an old one.
+
+    Each with whether it has been heard of.
+    """
+    renewals = renewals_of(leases)
+    found = {}
     for node in nodes:
         name = node["metadata"]["name"]
         conditions = (node.get("status") or {}).get("conditions") or []
         ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
-        if not ready or heard.get(name, 0.0) < since:
-            found.append(name)
-    return sorted(found)
+        heard = renewals.get(name, 0.0) >= since
+        if not ready or not heard:
+            found[name] = heard
+    return found
 
 
-def unready_nodes(server: Writer, since: float) -> list[str]:
-    nodes = server.must("GET", _NODES).get("items") or []
-    leases = server.must("GET", _NODE_LEASES).get("items") or []
+def renewals_of(leases: list[dict[str, Any]]) -> dict[str, float]:
+    """When each Node was heard of last."""
+    return {lease["metadata"]["name"]: renewed((lease.get("spec") or {}).get("renewTime")) for lease in leases}
+
+
+def unready_nodes(server: ApiServer, since: float) -> dict[str, bool]:
+    nodes = server.get(_NODES).get("items") or []
+    leases = server.get(_NODE_LEASES).get("items") or []
     return not_ready(nodes, leases, since)
+
+
+def nodes_now(server: ApiServer) -> tuple[list[str], list[str]]:
+    """The names of all Nodes, and of those that are not well now.
+
+    Nobody is heard of while the API cannot be written to, so a Node counts as silent against the one heard last.
+    """
+    nodes = server.get(_NODES).get("items") or []
+    leases = server.get(_NODE_LEASES).get("items") or []
+    last = max(renewals_of(leases).values(), default=0.0)
+    return sorted(node["metadata"]["name"] for node in nodes), sorted(not_ready(nodes, leases, last - _SILENT))
+
+
+def lock_now(server: ApiServer) -> Optional[dict[str, Any]]:
+    """The Lease that is the lock of the cluster, or None; a few Leases are all that is in there."""
+    leases = server.get(_LEASES).get("items") or []
+    found = next((lease for lease in leases if lease["metadata"]["name"] == _LOCK), None)
+    if found is None:
+        return None
+    return {"metadata": {"annotations": found["metadata"].get("annotations")}, "spec": found.get("spec")}

@@ -21,6 +21,7 @@ class Asked(NamedTuple):
     max_age: Optional[int] = None
     foreign: bool = False
     allow_version_change: bool = False
+    allow_encryption_change: bool = False
     again: bool = False
     rollback: bool = False
     take_over: bool = False
@@ -28,6 +29,11 @@ class Asked(NamedTuple):
     seed: str = ""
     source: str = ""
     without: tuple[str, ...] = ()
+
+
+def seed_of(looks: Looks, asked: Asked) -> Optional[str]:
+    """The host that is restored alone, which the others join; None where all are restored."""
+    return (asked.seed or min(looks)) if asked.mode == "seed_and_join" else None
 
 
 def epoch(written: str) -> float:

@@ -13,6 +13,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_wal import read_log
 
+_EMPTY = 1  # the revision with which a database begins
+
 
 def data_on_disk(data_dir: str) -> Optional[dict[str, Any]]:
     """What lies in the data directory of a member that does not answer; None when there is no database.
@@ -28,6 +30,9 @@ def data_on_disk(data_dir: str) -> Optional[dict[str, Any]]:
     except (OSError, BrokenFile, ValueError) as error:
         return {"problem": str(getattr(error, "message", error))}
     log = read_log(os.path.join(data_dir, "member", "wal"))
+    if inside["revision"] <= _EMPTY and (log is None or log.commit <= inside["consistent_index"]):
+        # A member that lost its data, and was started with the settings of a new cluster.
+        return {"problem": "no key was ever written to its database"}
     return {
         "problem": None,
         "revision": inside["revision"],

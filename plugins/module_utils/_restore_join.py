@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_hold, _restore_told
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import settings
@@ -20,6 +20,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_member i
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree import Agreement
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import reached
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import units_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import wait_until
 
@@ -61,15 +62,22 @@ def _text(path: str) -> str:
         return file.read()
 
 
-def make_empty(room: str, etcd: Service) -> None:
+def make_empty(room: str, host: Host) -> None:
     """The new data of a member that joins is none; what has to be changed for that is proven to be possible."""
-    told(_text(_manifest(etcd)), settings(etcd.argv), "proof")
+    etcd = host.look("etcd")
+    if etcd.unit:
+        _restore_told.plan(etcd.unit.name, "proof", host.runner)
+    else:
+        told(_text(_manifest(etcd)), settings(etcd.argv), "proof")
     os.makedirs(os.path.join(room, "new", "member"), mode=0o700, exist_ok=True)
 
 
 def tell(host: Host, cluster: str) -> None:
-    """Let the manifest say whom etcd joins, and prove that the kubelet will read just that."""
+    """Let the manifest, or a drop-in of the unit, say whom etcd joins; proven is that just that will be read."""
     etcd = host.look("etcd")
+    if etcd.unit:
+        _restore_told.tell(etcd.unit.name, cluster, host.runner)
+        return
     path = _manifest(etcd)
     flags = settings(_argv(etcd))
     wanted = {**flags, "initial-cluster": cluster, "initial-cluster-state": "existing"}
@@ -116,6 +124,8 @@ def join(step: Restore) -> dict[str, Any]:
             "and nothing is rolled back. Mend the cause, and run the same command again.",
             **{**error.results, "changed": True},
         ) from error
+    # Once there is a log etcd asks for neither, so the unit's own words hold again.
+    _restore_hold.forget(units_of(step.host, ["etcd"]).values(), step.host.runner)
     step.save("joined")
     return step.shown()
 

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_state
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_state
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate import (
     CLIENT_AUTH,
@@ -19,6 +20,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate i
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_about import ENCRYPTION_FLAG, host_path
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import database
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import choose_access
@@ -34,8 +36,10 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_api import lock_now, nodes_now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import data_on_disk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import room_for
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_tls import own_obstacles, peer_obstacles
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,
@@ -89,6 +93,20 @@ def cluster_ca(manager: list[str], server: list[str]) -> Optional[str]:
     return next((found for path in named if path for found in [ca_sha256(path)] if found), None)
 
 
+def encryption_config(server: Service, runner: Runner) -> Optional[str]:
+    """The SHA-256 of the file by which this host's API server encrypts what it stores, also while it does not run."""
+    path = option_of(argv_of(server, runner), f"--{ENCRYPTION_FLAG}")
+    if not path:
+        return None
+    if server.kind == "static_pod":
+        path = host_path(server.pod, container_of(server.pod, server.name), path)
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
+
+
 def gateway_obstacle(flags: dict[str, str]) -> Optional[str]:
     """Why members could not be asked for their revision and hash, which is the proof of a restore."""
     why = "by which members are compared"
@@ -105,14 +123,29 @@ def gateway_obstacle(flags: dict[str, str]) -> Optional[str]:
     return None
 
 
-def nodes_by_api(server: ApiServer) -> Optional[list[str]]:
-    """The names of all Nodes, or None when this API server does not tell."""
+def by_api(server: ApiServer) -> dict[str, Any]:
+    """The names of all Nodes, and of those that are not well, and who holds the lock of the cluster.
+
+    None when this API server does not tell.
+    """
+    nodes = unready = None
     try:
-        return sorted(item["metadata"]["name"] for item in server.get("/api/v1/nodes").get("items") or [])
+        nodes, unready = nodes_now(server)
+        lock = lock_now(server)
     except (CareError, ValueError, KeyError):
-        return None
+        lock = None
     finally:
         server.close()
+    return {"nodes": nodes, "unready": unready, "lock": lock}
+
+
+def open_upgrade(directory: str) -> Optional[dict[str, Any]]:
+    """An upgrade that was begun on this host and not ended.
+
+    :raises CareError: nobody can tell.
+    """
+    record = _record.load(directory)
+    return {name: (record or {}).get(name) for name in ("target", "run", "phase")} if _record.is_open(record) else None
 
 
 def nodes_by_data(data_dir: str) -> Optional[list[str]]:
@@ -146,10 +179,9 @@ def etcd_now(service: Service, access: Access) -> dict[str, Any]:
 
 def etcd_summary(found: dict[str, Any]) -> dict[str, Any]:
     """What the plan needs of that."""
-    quorum = found["quorum"]
     return {
         "answers": bool(found["member_id"]),
-        "quorum": bool(found["member_id"]) and quorum["healthy"] >= quorum["needed"],
+        "quorum": found["majority"],
         "members": [{name: member[name] for name in ("id_hex", "name", "peer_urls")} for member in found["members"]],
         "revision": found["revision"],
         "raft_applied_index": found["raft_applied_index"],
@@ -197,28 +229,34 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         try:
             found = find_etcd(etcd, server, wanted, host.runner)
             flags, summary = found.flags, etcd_now(etcd, found.access)
-            obstacles += [gateway_obstacle(flags)]
+            obstacles += [gateway_obstacle(flags), *own_obstacles(flags, found.access.endpoint, time.time())]
         except CareError as error:
             obstacles += [error.message]
     now = etcd_summary(summary)
     data_dir = flags.get("data-dir", "")
     there = data_dir.startswith("/")
     run_dir = os.path.join(host.directory, _restore_state.FOLDER, "run")
-    nodes = None
+    told: dict[str, Any] = {"nodes": None, "unready": None, "lock": None}
     try:
         api_access = prober.administrator()
         if server.running:
-            nodes = nodes_by_api(local_server(api_access, server.argv, _TIMEOUT))
+            told = by_api(local_server(api_access, server.argv, _TIMEOUT))
     except CareError as error:
         obstacles += [f"{error.message.rstrip('.')}: name another one with etcd_restore_kubeconfig."]
-    if nodes is None and there and not etcd.running:
-        nodes = nodes_by_data(data_dir)
+    if told["nodes"] is None and there and not etcd.running:
+        told["nodes"] = nodes_by_data(data_dir)
+    upgrade = None
+    try:
+        upgrade = open_upgrade(host.directory)
+    except CareError as error:
+        obstacles += [error.message]
     size = os.path.getsize(database(data_dir)) if there and os.path.exists(database(data_dir)) else 0
     return {
         "node": os.uname().nodename,
         "kind": etcd.kind,
         "components": {name: component(service, host.runner) for name, service in services.items()},
         "obstacles": [obstacle for obstacle in obstacles if obstacle],
+        "peer_obstacles": peer_obstacles(flags, time.time()),
         "running": etcd.running,
         "kubelet": bool(host.processes("kubelet")),
         "member": flags.get("name"),
@@ -229,13 +267,15 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         "quota": int(flags.get("quota-backend-bytes") or 0),
         "etcd_version": version_of(etcd, host.runner),
         "kubernetes_version": version_of(server, host.runner),
+        "encryption_config_sha256": encryption_config(server, host.runner),
         "etcd": now,
         "data": data_on_disk(data_dir) if there and not now["answers"] else None,
         "ca_sha256": cluster_ca(
             argv_of(services["kube-controller-manager"], host.runner), argv_of(server, host.runner)
         ),
         "cluster_name": cluster_name(kubeconfig, host),
-        "nodes": nodes,
+        **told,
+        "upgrade": upgrade,
         "db_size": size,
         "free": free_bytes(room_for(data_dir, run_dir)) if there else None,
         "state": _restore_state.load(host.directory),

@@ -14,8 +14,9 @@ import uuid
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_plan
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks, seed_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import open_run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_others import others_at_work
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_refusals import (
     cluster_name,
     confirmation_refusal,
@@ -36,9 +37,10 @@ def plan(
 ) -> dict[str, Any]:
     """What is to be done: as ``_restore_plan.plan``, and ``salvage`` before there is a snapshot in that mode."""
     if asked.mode == "salvage" and not snapshot and not asked.rollback and not open_run(looks):
-        return salvaged_before(looks, asked) or salvage(looks, asked, now)
+        return salvaged_before(looks, asked) or salvage(looks, asked, controller, now)
     made = _restore_plan.plan(looks, snapshot, asked, controller, now)
     if made["action"] == "restore":
+        made["refusals"] += others_at_work(looks, asked, controller)
         if asked.mode == "seed_and_join":
             seed_and_join(made, looks, asked)
         made["warnings"] += without_words(looks, asked)
@@ -52,7 +54,7 @@ def plan(
         members = [pair for pair in (made["members"] or "").split(",") if pair.partition("=")[0] not in asked.without]
         made["members"] = ",".join(members)
         made["warnings"] += without_words(looks, asked)
-    return {"joiners": [], **dict.fromkeys(OF_MODE), **made}
+    return {"joiners": [], "without": list(asked.without), **dict.fromkeys(OF_MODE), **made}
 
 
 def without_words(looks: Looks, asked: Asked) -> list[str]:
@@ -60,10 +62,15 @@ def without_words(looks: Looks, asked: Asked) -> list[str]:
     if not asked.without:
         return []
     names = ", ".join(asked.without)
+    by_units = any(seen["kind"] == "systemd" for seen in looks.values())
+    empty = "kubeadm reset -f, or remove /var/lib/etcd and the manifests of its control plane"
+    anew = "delete its Node, and join it anew with kubeadm join --control-plane"
+    if by_units:
+        empty = "disable its units of etcd and of the control plane, and remove etcd's data directory"
+        anew = "let it join anew, empty, as a learner (etcd_member)"
     found = [
         f"{names} will be no member of the restored cluster. Its old data must never serve again: before that machine "
-        "meets the network, empty it (kubeadm reset -f, or remove /var/lib/etcd and the manifests of its control "
-        "plane). Afterwards delete its Node, and join it anew with kubeadm join --control-plane."
+        f"meets the network, empty it ({empty}). Afterwards {anew}."
     ]
     if len(asked.without) > len(looks):
         found.append(
@@ -78,7 +85,7 @@ def without_words(looks: Looks, asked: Asked) -> list[str]:
 
 def seed_and_join(made: dict[str, Any], looks: Looks, asked: Asked) -> None:
     """Change the plan of a restore to one of the seed alone, which the others join."""
-    seed = asked.seed or min(looks)
+    seed = str(seed_of(looks, asked))
     if seed not in looks:
         made["refusals"].append(f"etcd_restore_seed={seed} is none of the masters of this run: {', '.join(looks)}.")
         return
@@ -91,13 +98,6 @@ def seed_and_join(made: dict[str, Any], looks: Looks, asked: Asked) -> None:
         made["refusals"].append(
             f"The etcd of {seed} does not say where clients reach it (--advertise-client-urls), so no other could join."
         )
-    # Only a manifest can be told of the cluster that its etcd joins.
-    other = [host for host in looks if looks[host]["kind"] != "static_pod"]
-    if other:
-        made["refusals"].append(
-            f"etcd is no static pod on {', '.join(sorted(other))}, and seed_and_join is not built for that: use "
-            "all_members."
-        )
     if made["joiners"]:
         made["warnings"].append(
             f"As soon as {seed} serves the restored data alone, nothing is rolled back by itself any more: "
@@ -108,9 +108,10 @@ def seed_and_join(made: dict[str, Any], looks: Looks, asked: Asked) -> None:
 # --- salvage
 
 
-def salvage(looks: Looks, asked: Asked, now: float) -> dict[str, Any]:
+def salvage(looks: Looks, asked: Asked, controller: dict[str, Any], now: float) -> dict[str, Any]:
     """Whose data becomes the snapshot, and what speaks against it."""
     refusals = [refusal for host, seen in looks.items() for refusal in host_refusals(host, seen)]
+    refusals += others_at_work(looks, asked, controller)
     best, why, against = choose(looks, asked.source)
     refusals += against
     confirm = needless(looks, best, asked) if best else None

@@ -16,6 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree import (
     Agreement,
     before,
+    peer_access,
     serves_peers,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import epoch
@@ -33,6 +34,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap 
     is_swapped,
     swap,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_tidy import tidy
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import (
     SERVERS,
     operate,
@@ -41,6 +43,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,
+    etcd_settings,
     local_server,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
@@ -61,6 +64,7 @@ class Options(NamedTuple):
     timeout: int
     kubeconfig: str
     etcd: Access
+    etcdutl: Optional[str] = None
 
 
 def tree_size(path: str) -> int:
@@ -234,7 +238,8 @@ class Restore:
         url = before(state["initial_cluster"], state["member"])
         place = sorted(parse_cluster(state["initial_cluster"])).index(state["member"])
         patience = Deadline(min(_FOR_ANOTHER * place, self.deadline.left), "timeout")
-        while url and not patience.passed and serves_peers(url, access) is not None:
+        peers = peer_access(access, etcd_settings(self.host.look("etcd"), self.host.runner)) if url else access
+        while url and not patience.passed and serves_peers(url, peers) is not None:
             patience.sleep(0.2)
 
     def mark(self) -> dict[str, Any]:
@@ -278,30 +283,6 @@ class Restore:
         self.disarm()
         self.save("finished")
         return self.shown(services=done["services"])
-
-    def tidy(self) -> dict[str, Any]:
-        """On one master: what came back of ours is removed, and every Node is heard of again."""
-        state = self.here()
-        server = self.host.look("kube-apiserver")
-        prober = Prober(self.host, self.options.kubeconfig, self.options.etcd)
-        local = local_server(prober.api_access(), server.argv)
-
-        def writer() -> _restore_api.Writer:
-            return _restore_api.Writer(prober.api_access(), local.address, local.port, 10.0)
-
-        removed = _restore_api.tidy(writer())
-        self.changed |= bool(removed)
-        last: list[str] = []
-
-        def missing() -> Optional[str]:
-            try:
-                last[:] = _restore_api.unready_nodes(writer(), state["outage"])
-            except CareError as error:
-                return error.message.rstrip(".")
-            return ", ".join(last) or None
-
-        wait_until(missing, self.deadline, "Waiting until all Nodes are Ready again", interval=2.0)
-        return self.shown(removed=removed)
 
     def done(self) -> dict[str, Any]:
         state = self.here()
@@ -351,7 +332,7 @@ PHASES: dict[str, Callable[[Restore], dict[str, Any]]] = {
     "join": join,
     "agree": agree,
     "finish": Restore.finish,
-    "tidy": Restore.tidy,
+    "tidy": tidy,
     "done": Restore.done,
     "rollback": rollback,
     "rollback_api": rollback_api,

@@ -64,6 +64,12 @@ def joined_after(looks: Looks, snapshot: dict[str, Any]) -> Optional[list[str]]:
     return sorted(set().union(*known) - set(snapshot.get("nodes") or [])) if known else None
 
 
+def unready_now(looks: Looks) -> Optional[list[str]]:
+    """Nodes that are not well before anything is done; None when nobody can tell."""
+    known = [seen["unready"] for seen in looks.values() if seen.get("unready") is not None]
+    return sorted(set().union(*known)) if known else None
+
+
 def bump_for(looks: Looks, snapshot: dict[str, Any]) -> int:
     """By how much revisions are raised, so that no watcher ever sees one twice."""
     live = max([seen["etcd"]["revision"] for seen in looks.values()], default=0)
@@ -80,8 +86,11 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
     """A restore from the beginning."""
     refusals = [refusal for host, seen in looks.items() for refusal in host_refusals(host, seen)]
     if not refusals:
-        refusals += membership_refusals(looks, asked.without)
-    refusals += snapshot_refusals(looks, snapshot, asked, now)
+        stored = () if asked.foreign else snapshot.get("members") or ()
+        refusals += membership_refusals(looks, asked.without, stored)
+    # What was salvaged is the present data.
+    safety = None if asked.mode == "salvage" else safety_host(looks)
+    refusals += snapshot_refusals(looks, snapshot, asked, now, safety)
     confirm = confirmation_refusal(looks, asked)
     refusals += [confirm] if confirm else []
     warnings = []
@@ -91,6 +100,12 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
         if age is not None
         else "Nobody wrote down when the snapshot was taken."
     )
+    alarms = sorted({alarm["alarm"] for alarm in snapshot.get("alarms") or []})
+    if alarms:
+        warnings.append(
+            f"The snapshot was taken under etcd's alarm {' and '.join(alarms)}, which comes back with it; it is taken "
+            "back as soon as the members run."
+        )
     lost = joined_after(looks, snapshot)
     if lost:
         warnings.append(
@@ -99,12 +114,17 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
         )
     elif lost is None:
         warnings.append("No API server answers, so it is not known whether Nodes joined after the snapshot.")
+    unready = unready_now(looks)
+    if unready:
+        warnings.append(f"These Nodes are not Ready now, and the restore does not wait for them: {', '.join(unready)}.")
     if len(looks) % 2 == 0:
         warnings.append(f"{len(looks)} members tolerate no more failures than {len(looks) - 1} do.")
-    # What was salvaged is the present data.
-    safety = None if asked.mode == "salvage" else safety_host(looks)
     if safety is None and asked.mode != "salvage":
-        warnings.append("No etcd member answers: the present data is kept as it lies, without a safety snapshot.")
+        said = [
+            f"{host}: {seen['etcd']['snapshot_refusal']}" for host, seen in looks.items() if seen["etcd"]["answers"]
+        ]
+        why = f"No member may be taken a snapshot of ({' '.join(said)})" if said else "No etcd member answers"
+        warnings.append(f"{why}: the present data is kept as it lies, without a safety snapshot.")
     members = sorted((str(seen["member"]), str(seen["peer_url"])) for seen in looks.values())
     return {
         "action": "restore",
@@ -116,6 +136,7 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
         "snapshot": {name: snapshot.get(name) for name in ("name", "sha256", "size", "revision", "taken", "nodes")},
         "age": None if age is None else int(age),
         "lost_nodes": lost,
+        "unready_nodes": unready,
         "initial_cluster": ",".join(f"{name}={url}" for name, url in members),
         "token": f"restore-{uuid.uuid4()}",
         "bump_revision": bump_for(looks, snapshot),

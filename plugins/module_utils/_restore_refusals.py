@@ -12,13 +12,15 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked
     Asked,
     Looks,
     epoch,
+    seed_of,
     words_of_age,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse_or_none
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 _DEFAULT_QUOTA = 2 << 30
 _QUOTA_SHARE = 0.9
 _SPARE = 200 << 20
+_COMPARES = Version(3, 5, 10)
 _LOG = 128 << 20  # etcd's log begins with two files of 64 MB
 
 
@@ -43,6 +45,12 @@ def host_refusals(host: str, seen: dict[str, Any]) -> list[str]:
             f"stop etcd, move the files of {seen['wal_dir']} to {seen['data_dir']}/member/wal, and start it without "
             "--wal-dir first."
         )
+    version = parse_or_none(seen["etcd_version"])
+    if version and version < _COMPARES and (version.patch >= 0 or version.series < _COMPARES.series):
+        found.append(
+            f"{host}'s etcd {version} cannot be asked for the hash by which restored members are compared; {_COMPARES} "
+            "and newer can: put a newer release into its manifest or its unit first."
+        )
     if not seen["kubelet"] and any(row["kind"] == "static_pod" for row in seen["components"].values()):
         found.append(f"No kubelet runs on {host}, so nothing would stop or start its static pods: start it first.")
     return found + [f"{host}: {obstacle}" for obstacle in seen["obstacles"]]
@@ -63,10 +71,22 @@ def component_refusals(host: str, name: str, row: dict[str, Any]) -> list[str]:
     return []
 
 
-def membership_refusals(looks: Looks, without: Sequence[str] = ()) -> list[str]:
+def members_known(looks: Looks, stored: Sequence[dict[str, Any]] = ()) -> set[str]:
+    """The names of all members: those that a working etcd tells, else all that are known to any member or its data.
+
+    :param stored: those in the snapshot, which tell when nothing else does.
+    """
+    found = [member for seen in looks.values() for member in seen["etcd"]["members"]]
+    if not has_quorum(looks):
+        found += [member for seen in looks.values() for member in (seen.get("data") or {}).get("members") or []]
+    return {member["name"] or member["id_hex"] for member in found or stored}
+
+
+def membership_refusals(looks: Looks, without: Sequence[str] = (), stored: Sequence[dict[str, Any]] = ()) -> list[str]:
     """Why these hosts are not the cluster: each member must be among them, and no two may be the same.
 
     :param without: members that are gone for good, as the user says.
+    :param stored: the members in the snapshot.
     """
     found = []
     names = [seen["member"] for seen in looks.values()]
@@ -74,17 +94,19 @@ def membership_refusals(looks: Looks, without: Sequence[str] = ()) -> list[str]:
     for what, values in (("name", names), ("peer URL", urls)):
         twice = sorted({value for value in values if value and values.count(value) > 1})
         found += [f"Two masters have the same etcd {what}: {value}." for value in twice]
-    listed = {member["name"] or member["id_hex"] for seen in looks.values() for member in seen["etcd"]["members"]}
-    missing = sorted(listed - set(names) - set(without))
+    missing = sorted(members_known(looks, stored) - set(names) - set(without))
     if missing:
         found.append(
             f"etcd has members that are not among the masters of this run: {', '.join(missing)}. All members have to "
-            "be restored together: take them into the inventory (and leave --limit away). Those that are gone for good "
-            f"are left out by naming them, -e etcd_restore_without={','.join(missing)}, and by --limit."
+            "be restored together: take them into the inventory (and leave --limit away). They would come back as the "
+            "old cluster. Those that are gone for good are left out by naming them, "
+            f"-e etcd_restore_without={','.join(missing)}, and by --limit."
         )
     present = sorted(set(without) & set(names))
     if present:
         found.append(f"{', '.join(present)} cannot be left out (etcd_restore_without) and be of this run: use --limit.")
+    if len(looks) > 1:
+        found += [f"{host}: {why}" for host, seen in looks.items() for why in seen.get("peer_obstacles") or []]
     clusters = {str(seen["ca_sha256"]) for seen in looks.values()}
     if len(clusters) > 1:
         found.append("The masters do not have the same cluster CA certificate: they are not one cluster.")
@@ -99,8 +121,13 @@ def has_quorum(looks: Looks) -> bool:
 # --- the snapshot against what is there
 
 
-def snapshot_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> list[str]:
-    """Why this snapshot must not be restored here."""
+def snapshot_refusals(
+    looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float, safety: Optional[str] = None
+) -> list[str]:
+    """Why this snapshot must not be restored here.
+
+    :param safety: the host that takes a snapshot of the present data.
+    """
     found = []
     host, seen = next(iter(looks.items()))
     ours = seen["ca_sha256"]
@@ -114,9 +141,12 @@ def snapshot_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, now:
             what = f"cannot be compared: {host} has no CA certificate"
         found.append(f"The snapshot {what}. If it is meant, say etcd_restore_foreign=true.")
     age = snapshot_age(snapshot, now)
-    if asked.max_age is not None and age is not None and age > asked.max_age:
+    if asked.max_age is not None and (age is None or age > asked.max_age):
+        what = "Nobody wrote down when the snapshot was taken"
+        if age is not None:
+            what = f"The snapshot is {words_of_age(age)} old"
         found.append(
-            f"The snapshot is {words_of_age(age)} old, and etcd_restore_max_age allows {words_of_age(asked.max_age)}."
+            f"{what}, and etcd_restore_max_age allows {words_of_age(asked.max_age)}: say more, or leave it away."
         )
     stored = parse_or_none(snapshot.get("kubernetes_version"))
     for name, row in looks.items():
@@ -126,14 +156,42 @@ def snapshot_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, now:
                 f"The snapshot is of Kubernetes {stored}, {name}'s API server is {running}: another minor may not "
                 "understand its objects. Install that version first, or say etcd_restore_allow_version_change=true."
             )
-    return found + etcd_refusals(looks, snapshot, asked)
+    return found + encryption_refusals(looks, snapshot, asked) + etcd_refusals(looks, snapshot, asked, safety)
 
 
-def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked) -> list[str]:
+def encryption_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked) -> list[str]:
+    """Why what the API servers of that time encrypted may be unreadable to those of now."""
+    theirs = snapshot.get("encryption_config_sha256")
+    if not theirs or asked.allow_encryption_change:
+        return []
+    found = []
+    for name, row in looks.items():
+        ours = row.get("encryption_config_sha256")
+        if ours == theirs:
+            continue
+        has = f"another one (SHA-256 {theirs[:16]}..., here {ours[:16]}...)" if ours else "none that can be read"
+        found.append(
+            f"What is in the snapshot was encrypted by --encryption-provider-config, and {name}'s API server has "
+            f"{has}: without the keys of that time nobody can read it. Put that file back first; when the present one "
+            "has its keys, too, say etcd_restore_allow_encryption_change=true."
+        )
+    return found
+
+
+def room_needed(size: int, row: dict[str, Any], joins: bool, saves: bool) -> int:
+    """Bytes: the snapshot, its database, what is kept of the present one, and the new log. One that joins is sent no
+    snapshot.
+    """
+    copies = size if joins else 2 * size
+    return copies + (row["db_size"] if saves or not joins else 0) + _LOG + _SPARE
+
+
+def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, safety: Optional[str]) -> list[str]:
     """Why these etcds could not take it: their version, their quota, their disk."""
     found = []
-    stored = parse_or_none(snapshot.get("cluster_version"))
+    stored = parse_or_none(snapshot.get("cluster_version") or snapshot.get("etcd_version"))
     size = snapshot["size"]
+    seed = seed_of(looks, asked)
     for name, row in looks.items():
         etcd = parse_or_none(row["etcd_version"])
         if stored and etcd and stored.series != etcd.series and not asked.allow_version_change:
@@ -142,13 +200,13 @@ def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked) -> list[
                 "that it comes from, or say etcd_restore_allow_version_change=true after you have tried it elsewhere."
             )
         quota = row["quota"] or _DEFAULT_QUOTA
-        if size > _QUOTA_SHARE * quota:
+        # A negative one is none.
+        if 0 <= _QUOTA_SHARE * quota < size:
             found.append(
                 f"The snapshot has {size >> 20} MiB, {name}'s etcd takes at most {quota >> 20}: it would be full "
                 "at once. Raise --quota-backend-bytes first."
             )
-        # The snapshot, its database, the safety snapshot, and the new log.
-        needed = 2 * size + row["db_size"] + _LOG + _SPARE
+        needed = room_needed(size, row, seed is not None and name != seed, name == safety)
         if row["free"] is not None and row["free"] < needed:
             found.append(f"{name} has {row['free'] >> 20} MiB free for it, {needed >> 20} MiB are needed: make room.")
     return found

@@ -56,7 +56,7 @@ def stage(step: Restore) -> dict[str, Any]:
     joins = flags["name"] not in parse_cluster(step.plan["initial_cluster"])
     made = None
     if joins:
-        make_empty(room, etcd)
+        make_empty(room, step.host)
     else:
         made = new_data(step, found, home, room)
     give(os.path.join(room, "new", "member"), owner)
@@ -105,7 +105,7 @@ def new_data(step: Restore, etcd: Found, home: str, room: str) -> dict[str, Any]
         initial_cluster=step.plan["initial_cluster"],
         token=step.plan["token"],
         bump_revision=step.plan["bump_revision"],
-        etcdutl=etcd.etcdutl,
+        etcdutl=step.options.etcdutl or etcd.etcdutl,
         allow_version_change=step.options.allow_version_change,
     )
     made: dict[str, Any] = restore(etcd.access, wanted, step.deadline, False, step.host.runner)["restored"]

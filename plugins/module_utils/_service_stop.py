@@ -18,7 +18,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import UNIT_FILE, Service
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, ready
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, etcd_settings, ready
 
 _DEFAULT_GRACE = 30
 _BLIND_KUBELET = 5.0  # seconds for a kubelet that may not clean up at all
@@ -41,9 +41,9 @@ def patience(kubelet: Optional[float], process: float, api_answers: bool, grace:
     return grace + 5.0
 
 
-def still_held(argv: list[str]) -> Optional[str]:
+def still_held(data_dir: str) -> Optional[str]:
     """For etcd: whether somebody still holds its database, though its process is not seen."""
-    path = os.path.join(option_of(argv, "--data-dir") or "", "member/snap/db")
+    path = os.path.join(data_dir, "member/snap/db")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -67,11 +67,18 @@ class Stopping:
         self.ended_by = "systemd" if service.kind == "systemd" else "kubelet"
         self.grace = float(grace_period if grace_period is not None else self._own_grace())
         self._short = grace_period is not None
+        self._data_dir = self._find_data() if service.name == "etcd" else None
         self._next: Optional[float] = None
         self._signals = [signal.SIGTERM, signal.SIGKILL]
 
     def _own_grace(self) -> int:
         return int((self.service.pod.get("spec") or {}).get("terminationGracePeriodSeconds") or _DEFAULT_GRACE)
+
+    def _find_data(self) -> Optional[str]:
+        """Where etcd's data is, by its command line, its environment or its file; asked while its process is there."""
+        with contextlib.suppress(CareError):
+            return etcd_settings(self.service, self.host.runner).get("data-dir")
+        return option_of(self.service.argv, "--data-dir")
 
     def begin(self) -> None:
         """Tell whoever keeps it running to stop it."""
@@ -107,7 +114,7 @@ class Stopping:
         if self.service.unit is not None:
             return self._missing_unit(running)
         if not running:
-            return still_held(self.service.argv) if self.service.name == "etcd" else None
+            return still_held(self._data_dir) if self._data_dir else None
         back = [path for path in self.service.manifests if os.path.lexists(path)]
         if back:
             raise CareError(
@@ -135,7 +142,7 @@ class Stopping:
             return f"{name} still runs as process {running[-1].pid}"
         if unit is not None and unit.active not in ("inactive", "failed"):
             return f"{name} is {unit.active}"
-        return still_held(self.service.argv) if self.service.name == "etcd" else None
+        return still_held(self._data_dir) if self._data_dir else None
 
 
 def end(process: Process, number: signal.Signals, proc: str = "/proc") -> None:

@@ -95,6 +95,27 @@ def environment_files(shown: str) -> list[str]:
     return [found.group(1) for row in rows for found in [_FILE.match(row)] if found and found.group(1)]
 
 
+def exec_starts(text: str) -> list[str]:
+    """The commands of a unit as they are written, out of what ``systemctl cat`` shows: the unit with its drop-ins."""
+    found: list[str] = []
+    section, whole = "", ""
+    for line in text.splitlines():
+        if line.lstrip()[:1] in ("#", ";"):
+            continue  # also in the middle of a command
+        whole += line
+        if line.endswith("\\"):
+            whole = whole[:-1] + " "
+            continue
+        name, equals, value = whole.strip().partition("=")
+        if name.startswith("["):
+            section = name
+        elif section == "[Service]" and equals and name.strip() == "ExecStart":
+            # One without a value takes those before it back.
+            found = [*found, value.strip()] if value.strip() else []
+        whole = ""
+    return found
+
+
 def read_command(unit: str, runner: Runner = run) -> Optional[Command]:
     """What the unit of this host would run, or None when systemd has no such unit."""
     try:

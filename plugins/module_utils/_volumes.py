@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Callable
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._allowed import list_if_allowed
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
@@ -43,16 +44,16 @@ def list_local_claims(api: Api, pods: Sequence[Pod], deadline: Deadline) -> dict
     if not namespaces:
         return {}
     claims = _list_claims(api, namespaces, deadline)
-    volumes = _list_if_allowed(api, "/api/v1/persistentvolumes", deadline)
-    return local_claims(claims, volumes)
+    volumes = list_if_allowed(api, "/api/v1/persistentvolumes", deadline)
+    return local_claims(claims, volumes or [])
 
 
-def still_attached(api: Api, node: str, staying: Sequence[Pod], deadline: Deadline) -> list[str]:
+def still_attached(api: Api, node: str, staying: Callable[[Deadline], Sequence[Pod]], deadline: Deadline) -> list[str]:
     """Volumes attached to the node that none of the pods that stay there uses."""
     found = [item for item in api.list(_ATTACHMENTS, deadline) if (item.get("spec") or {}).get("nodeName") == node]
     if not found:
         return []
-    in_use = {(pod.namespace, claim) for pod in staying for claim in pod.claims}
+    in_use = {(pod.namespace, claim) for pod in staying(deadline) for claim in pod.claims}
     claims = _list_claims(api, {namespace for namespace, _claim in in_use}, deadline)
     used = {
         (claim.get("spec") or {}).get("volumeName")
@@ -68,10 +69,5 @@ def _list_claims(api: Api, namespaces: Iterable[str], deadline: Deadline) -> lis
     return [
         claim
         for namespace in sorted(namespaces)
-        for claim in _list_if_allowed(api, f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", deadline)
+        for claim in list_if_allowed(api, f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", deadline) or []
     ]
-
-
-def _list_if_allowed(api: Api, path: str, deadline: Deadline) -> list[dict[str, Any]]:
-    answer = api.call("list", path, deadline, allow=(403,))
-    return list(answer.body.get("items") or [])

@@ -96,12 +96,12 @@ def _abandoned(part: str) -> bool:
     return True
 
 
-def remove_leftovers(directory: str, prefix: str) -> list[str]:
-    """Remove what dead runs left half-written below these names, and return what it was.
+def remove_leftovers(directory: str, *prefixes: str) -> list[str]:
+    """Remove what dead runs left half-written under names that begin so, and return what it was.
 
     What begins like a ``.part`` belongs to it, and stays as long as that one is being written.
     """
-    names = [name for name in os.listdir(directory) if name.startswith(prefix) and ".part" in name]
+    names = [name for name in os.listdir(directory) if name.startswith(prefixes) and ".part" in name]
     gone = [name for name in names if _abandoned(os.path.join(directory, name.partition(".part")[0] + ".part"))]
     for name in gone:
         with contextlib.suppress(OSError):

@@ -40,9 +40,10 @@ options:
   state:
     description:
       - V(held) takes the lock, or renews it when it is this run's own.
+      - V(renewed) renews it before a long step, and fails when it is not this run's own any more.
       - V(released) gives it back. One that is not there, or is not this run's, is left and named.
     type: str
-    choices: [held, released]
+    choices: [held, renewed, released]
     default: held
   purpose:
     description: What the run does, such as V(upgrade) or V(maintenance).
@@ -99,6 +100,13 @@ EXAMPLES = r"""
     lock_run: "{{ my_run_id }}"
   delegate_to: localhost
 
+- name: Keep the lock before a long step, and stop if it was lost
+  clustercare.kubeadm.cluster_lock:
+    state: renewed
+    purpose: maintenance
+    run_id: "{{ my_run_id }}"
+  delegate_to: localhost
+
 - name: Give the lock back
   clustercare.kubeadm.cluster_lock:
     state: released
@@ -111,12 +119,13 @@ EXAMPLES = r"""
 RETURN = r"""
 held:
   description: Whether the run holds the lock now.
-  returned: always
+  returned: success, and when the lock is refused
   type: bool
   sample: true
 action:
   description:
-    - V(acquired), V(renewed) or V(taken_over); V(released), V(absent) or V(foreign) with O(state=released).
+    - V(acquired), V(renewed) or V(taken_over); V(renewed) with O(state=renewed); V(released), V(absent) or V(foreign)
+      with O(state=released).
     - In check mode, what would be done.
   returned: success
   type: str
@@ -128,7 +137,7 @@ reason:
   sample: its process 4242 on bastion1 is gone
 holder:
   description: Who holds the lock afterwards; null for nobody, and for a lock that check mode would have taken.
-  returned: always
+  returned: success, and when the lock is refused
   type: dict
   sample: &holder
     purpose: maintenance
@@ -155,11 +164,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import auth_argument_spec, connect
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import Claim, acquire, release
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import Claim, acquire, keep, release
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
-STATES = {"held": acquire, "released": release}
+STATES = {"held": acquire, "renewed": keep, "released": release}
 
 
 def lock(module: AnsibleModule) -> dict[str, Any]:

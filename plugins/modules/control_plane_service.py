@@ -62,7 +62,9 @@ options:
   allow_outage:
     description:
       - Stop or restart also what the cluster cannot do without.
-      - Without it the module refuses to take etcd's majority away, and to stop the last API server that answers.
+      - Without it the module refuses to take etcd's majority away, and to stop the last API server that answers. It
+        judges by what it sees, for its own host. Several hosts that begin at the same moment would see each other well,
+        so let a play take one after the other (C(serial=1)).
     type: bool
     default: false
   prove:

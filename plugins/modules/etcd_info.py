@@ -266,6 +266,12 @@ etcd:
           description: How many more may fail. Negative when the majority is lost.
           type: int
           sample: 1
+    majority:
+      description:
+        - Whether the cluster works at all, be it full or slow. A read that needs the majority goes through, or there is
+          a leader and enough voting members answer.
+      type: bool
+      sample: true
     hash:
       description: The comparison of the members' data; null without O(hash_check).
       type: dict

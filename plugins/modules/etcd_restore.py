@@ -52,9 +52,10 @@ options:
         hash. V(mark) notes it; from then on the timer no longer gives the old data back.
       - V(start_api) starts the API server and writes through it. V(finish) starts the rest and takes the timer away.
       - V(join) adds this host's member to the restored cluster as a learner, starts it and waits until it has a vote.
-        Its manifest is told whom it joins. V(agree) ends when all members, joined ones included, have one hash.
+        Its manifest, or a drop-in of its unit, says whom it joins. V(agree) ends when all members, joined ones
+        included, have one hash.
       - V(tidy), on one master, removes locks and annotations of this collection that came back with the snapshot, and
-        waits until all Nodes are Ready. V(done) ends the restore and tells what was kept.
+        waits until all Nodes are Ready that were so before. V(done) ends the restore and tells what was kept.
       - V(rollback) puts the old data back and starts etcd on it, V(rollback_api) waits until all is well again.
     type: str
     choices:
@@ -102,6 +103,9 @@ options:
     description: With O(phase=stage), restore although the snapshot is of another minor version of etcd.
     type: bool
     default: false
+  etcdutl:
+    description: With O(phase=stage), the program on the host that makes the new data. Found when not given.
+    type: path
   timeout:
     description: Seconds that the step may take.
     type: int
@@ -154,6 +158,11 @@ look:
       type: list
       elements: str
       sample: []
+    peer_obstacles:
+      description: The same where there are other members, which have to trust this one.
+      type: list
+      elements: str
+      sample: []
     member:
       description: The member's name, from its flags, environment or configuration file.
       type: str
@@ -174,6 +183,9 @@ look:
       description: Version in the image of the API server's manifest, or what its program says.
       type: str
       sample: 1.34.4
+    encryption_config_sha256:
+      description: SHA-256 of the file by which the API server encrypts what it stores; null without one.
+      type: str
     etcd:
       description: The cluster as this member sees it (answers, quorum, members, revision, problems, ...).
       type: dict
@@ -190,6 +202,17 @@ look:
       type: list
       elements: str
       sample: [cp1, w1, w2]
+    unready:
+      description: Names of those that are not Ready, or silent; null when no API server tells.
+      type: list
+      elements: str
+      sample: []
+    upgrade:
+      description: An upgrade that was begun on this host and not ended (target, run, phase); null when there is none.
+      type: dict
+    lock:
+      description: The Lease that is the lock of the cluster; null when nobody holds it, or no API server tells.
+      type: dict
     state:
       description: Where the newest restore stands on this host; null when there was none.
       type: dict
@@ -263,6 +286,23 @@ removed:
   type: list
   elements: str
   sample: [the Lease clustercare in kube-system]
+unready_nodes:
+  description:
+    - Nodes that are not Ready and that nothing waited for. They were not well before the outage, or their masters were
+      left out. When no API server could be asked before, those that nobody has heard of for two minutes.
+  returned: with O(phase=tidy)
+  type: list
+  elements: str
+  sample: [w3]
+orphans:
+  description:
+    - What belongs to nothing any more, in words, at most twenty of a kind. Pods on Nodes that are not there, pending
+      CertificateSigningRequests, PersistentVolumes that are Released or Failed, PersistentVolumeClaims that are Lost.
+    - Some of it may be older than the restore. Nothing of it is changed.
+  returned: with O(phase=tidy)
+  type: list
+  elements: str
+  sample: ["Pod shop/web-7d9c on Node w3, which is not there"]
 kept:
   description: What is left on the host.
   returned: with O(phase=done) and O(phase=rollback_api)
@@ -323,6 +363,7 @@ def step(module: AnsibleModule) -> dict[str, Any]:
         timeout=params["timeout"],
         kubeconfig=params["kubeconfig"],
         etcd=access,
+        etcdutl=params["etcdutl"],
     )
     before = Restore(host, options).done_before(params["phase"])
     if before:
@@ -343,6 +384,7 @@ def main() -> None:
             "safety_dir": {"type": "path", "default": "/var/lib/clustercare/backups"},
             "dead_man_after": {"type": "int", "default": 900},
             "allow_version_change": {"type": "bool", "default": False},
+            "etcdutl": {"type": "path"},
             "timeout": {"type": "int", "default": 300},
             "manifests_dir": {"type": "path"},
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},

@@ -64,7 +64,7 @@ options:
     type: str
     default: ""
   max_age:
-    description: Refuse a snapshot that is older than so many seconds.
+    description: Refuse a snapshot that is older than so many seconds, or of which nobody knows how old it is.
     type: int
   foreign:
     description: Restore the snapshot of another cluster, or one that does not say which it is of.
@@ -72,6 +72,12 @@ options:
     default: false
   allow_version_change:
     description: Restore a snapshot of another minor version of Kubernetes or etcd.
+    type: bool
+    default: false
+  allow_encryption_change:
+    description:
+      - Restore a snapshot whose objects the API servers encrypted by another C(--encryption-provider-config) than they
+        have now. Its sidecar tells.
     type: bool
     default: false
   again:
@@ -83,7 +89,7 @@ options:
     type: bool
     default: false
   seed:
-    description: With O(mode=seed_and_join), the host that is restored; the first one when not given.
+    description: With O(mode=seed_and_join), the host that is restored; the first by name when not given.
     type: str
     default: ""
   source:
@@ -96,7 +102,9 @@ options:
     elements: str
     default: []
   take_over:
-    description: Go on with a restore although another run seems to be at work on it.
+    description:
+      - Go on with a restore although another run seems to be at work on it.
+      - Also begin one although an upgrade was not ended, or another run holds the lock of the cluster.
     type: bool
     default: false
 seealso:
@@ -146,6 +154,16 @@ plan:
       type: dict
     lost_nodes:
       description: Nodes that the snapshot does not know; null when it is not known which there are.
+      type: list
+      elements: str
+      sample: []
+    unready_nodes:
+      description: Nodes that are not Ready before anything is done; null when it is not known.
+      type: list
+      elements: str
+      sample: [w3]
+    without:
+      description: Members that are left out.
       type: list
       elements: str
       sample: []
@@ -203,7 +221,9 @@ def proven(path: Optional[str]) -> dict[str, Any]:
     found = existing(path)
     if found is None:
         raise CareError(f"There is no snapshot {path} on the controller (etcd_restore_snapshot).")
-    return {**found, "name": os.path.basename(path), "kubernetes_version": version_in(found["cluster_configuration"])}
+    # Of a cluster that was made without kubeadm only the sidecar tells.
+    version = found.get("kubernetes_version") or version_in(found["cluster_configuration"])
+    return {**found, "name": os.path.basename(path), "kubernetes_version": version}
 
 
 def version_in(configuration: Optional[str]) -> Optional[str]:
@@ -249,6 +269,7 @@ if __name__ == "__main__":
             "max_age": {"type": "int"},
             "foreign": {"type": "bool", "default": False},
             "allow_version_change": {"type": "bool", "default": False},
+            "allow_encryption_change": {"type": "bool", "default": False},
             "again": {"type": "bool", "default": False},
             "rollback": {"type": "bool", "default": False},
             "take_over": {"type": "bool", "default": False},

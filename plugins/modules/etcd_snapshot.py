@@ -49,7 +49,8 @@ options:
         Also proves what other tools have made. Changes nothing, and needs neither etcd nor any program.
       - V(absent) removes the snapshot O(name) with its sidecar.
       - V(pruned) removes old snapshots from O(dir), see O(keep_last). The newest good one of each cluster always
-        stays, and when none is good, all stay. Damaged ones that it comes across count for nothing and stay, too.
+        stays, and when none is good, all stay. It proves the newest ones until one is good; of the older ones, size
+        and revision must be those that the sidecar tells. What is damaged counts for nothing and stays, too.
       - V(restored) makes O(data_dir), the data directory of one member, out of the snapshot O(name), with etcd's own
         C(etcdutl). It neither stops nor starts anything, and never touches a directory that exists. The members of a
         cluster must all be made from the same snapshot with the same O(initial_cluster) and O(initial_cluster_token).
@@ -285,6 +286,20 @@ snapshot:
       description: Version of the member.
       type: str
       sample: 3.6.5
+    etcd_image:
+      description: The image that the manifest of the host's etcd names. Null without one.
+      type: str
+      sample: registry.example.org/etcd:3.6.5-0
+    kubernetes_version:
+      description: Version of the host's API server. Null when there is none.
+      type: str
+      sample: 1.34.4
+    encryption_config_sha256:
+      description:
+        - SHA-256 of the file by which the host's API server encrypts what it stores
+          (C(--encryption-provider-config)).
+        - Null without one. With it, the snapshot is of no use without that very file.
+      type: str
     cluster_version:
       description: Version of the cluster as stored.
       type: str
@@ -297,6 +312,11 @@ snapshot:
       description: The last raft entry in it.
       type: int
       sample: 2371
+    alarms:
+      description: The alarms under which it was taken, as C(member) (hexadecimal) and C(alarm).
+      type: list
+      elements: dict
+      sample: []
     host:
       description: Name of the host.
       type: str
@@ -372,7 +392,8 @@ kept:
       elements: str
       sample: [last, hourly, daily]
 damaged:
-  description: Names of snapshots that turned out damaged; they were left alone.
+  description: Names of snapshots that turned out damaged, or not those that their sidecars describe; they were left
+    alone.
   returned: with O(state=pruned)
   type: list
   elements: str

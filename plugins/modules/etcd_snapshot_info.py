@@ -148,6 +148,20 @@ snapshots:
       description: Version of the member that it was taken of; only its sidecar tells.
       type: str
       sample: 3.6.5
+    etcd_image:
+      description: The image that the manifest of the host's etcd names; only its sidecar tells. Null without one.
+      type: str
+      sample: registry.example.org/etcd:3.6.5-0
+    kubernetes_version:
+      description: Version of the host's API server; only its sidecar tells. Null when there is none.
+      type: str
+      sample: 1.34.4
+    encryption_config_sha256:
+      description:
+        - SHA-256 of the file by which the host's API server encrypts what it stores
+          (C(--encryption-provider-config)); only its sidecar tells.
+        - Null without one. With it, the snapshot is of no use without that very file.
+      type: str
     cluster_version:
       description: Version of the etcd cluster as stored.
       type: str
@@ -160,6 +174,11 @@ snapshots:
       description: The last raft entry in it.
       type: int
       sample: 2371
+    alarms:
+      description: The alarms under which it was taken, as C(member) (hexadecimal) and C(alarm).
+      type: list
+      elements: dict
+      sample: []
     cluster_id:
       description: etcd's cluster id, hexadecimal; only its sidecar tells. Every restore changes it.
       type: str

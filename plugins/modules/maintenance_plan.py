@@ -74,7 +74,9 @@ options:
     type: dict
     default: {}
   max_unavailable:
-    description: How many workers may be out of service at once; a number, or a percentage of the workers.
+    description:
+      - How many workers may be out of service at once; a number, or a percentage of the workers.
+      - Other workers that are not Ready, or that somebody has cordoned, count.
     type: str
     default: "1"
   min_healthy:
@@ -90,7 +92,9 @@ options:
     type: bool
     default: false
   batch:
-    description: Only say whether these targets may be taken out of service now, and fail when they may not.
+    description:
+      - Only say whether these targets may be taken out of service now, and fail when they may not.
+      - When there is a master among them, the masters' API servers are asked again.
     type: list
     elements: str
   timeout:
@@ -128,8 +132,8 @@ plan:
       type: bool
     order:
       description: >-
-        The C(masters), one by one, then the C(workers), C(max_unavailable) at a time; what was begun already comes
-        first.
+        The C(masters), one by one, then the C(workers), C(max_unavailable) at a time; what was begun already or is not
+        Ready comes first.
       type: dict
       sample: {masters: [], max_unavailable: 1, workers: [worker1, worker2]}
     hosts:
@@ -169,11 +173,25 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import auth_argument_spec, connect
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import (
+    Api,
+    Unreachable,
+    auth_argument_spec,
+    connect,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import renew
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._maintenance_plan import Request, View, decide, gate
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._maintenance_plan import (
+    Request,
+    View,
+    api_servers,
+    decide,
+    gate,
+    with_answers,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
+
+_SERVER_TIMEOUT = 5.0
 
 
 def plan(module: AnsibleModule) -> dict[str, Any]:
@@ -204,11 +222,21 @@ def plan(module: AnsibleModule) -> dict[str, Any]:
     )
     if params["batch"] is None:
         return {"plan": decide(view), "api_calls": api.calls}
+    if set(params["batch"]) & set(params["masters"]) and not params["allow_outage"]:
+        view = with_answers(view, {name: _answers(api, at) for name, at in api_servers(view).items()})
     refusals = gate(view, params["batch"])
     if refusals:
         named = ", ".join(params["batch"])
         raise CareError(f"{named} cannot be taken out of service now. {' '.join(refusals)}", refusals=refusals)
     return {"refusals": [], "api_calls": api.calls}
+
+
+def _answers(api: Api, server: str) -> bool:
+    """Whether this API server is ready now."""
+    try:
+        return api.direct(server).ask("get", "/readyz", timeout=_SERVER_TIMEOUT).status == 200
+    except Unreachable:
+        return False
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ description:
 author: [clustercare.kubeadm authors (@clustercare)]
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes
+  - clustercare.kubeadm.reconnecting
 attributes:
   check_mode:
     support: full
@@ -95,6 +96,11 @@ reboot:
   returned: success
   type: dict
   sample: {needed: true, reasons: ["/var/run/reboot-required is there (linux-image-amd64)"], done: false}
+reconnected:
+  description: The connection was lost in the middle of the task and made again (O(reconnect_timeout)).
+  returned: when that happened
+  type: bool
+  sample: true
 """
 
 import time
@@ -103,7 +109,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _maintenance
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import RECONNECT, run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import now
 
 
@@ -138,6 +144,7 @@ def main() -> None:
             "maintenance": {"type": "str"},
             "run_id": {"type": "str", "default": ""},
             "wish": {"type": "dict", "default": {}},
+            **RECONNECT,
         },
         required_if=[("step", step, ["maintenance"]) for step in _maintenance.STEPS],
         supports_check_mode=True,

@@ -14,15 +14,17 @@ description:
   - The cordon has to succeed and to be read back before anything is evicted. It carries its owner in the annotation
     C(clustercare.io/cordon), set in the same request, and only a cordon of the same owner is lifted again.
   - A cordon that an earlier run set for the same O(owner) is taken over. The drain which that run may have left behind
-    sees it within two seconds and stops. Two drains of one node never work at the same time on the machine that runs
-    the module; the second waits for the first one's end.
+    sees it within two seconds and stops. Two drains of one node by the same user never work at the same time on the
+    machine that runs the module (the locks are in C(~/.ansible/clustercare/drain)); the second waits for the first
+    one's end.
   - Pods are known by their UID, so a StatefulSet's pod that came back under its name elsewhere is not touched.
   - Evictions run side by side, as many under one PodDisruptionBudget as it allows at the moment. A pod that its budget
     holds back is tried again as soon as the budget has room; the budget is named with its numbers when it never has.
   - Nobody's last Ready replica goes first. Where no budget guards a controller's pods and all its Ready ones are about
     to go, one of them stays until another one is Ready elsewhere and receives requests of its Services. A replica on a
     node that another drain of this collection is emptying does not count as one that stays.
-  - Static pods, pods of DaemonSets and finished pods stay where they are.
+  - Static pods, pods of DaemonSets and finished pods stay where they are. Pods that are terminating already, finished
+    or not, are waited for until they are gone.
   - A restarting API server is outlived until O(timeout).
   - Ended by a signal (Ctrl-C), nothing is evicted any more; the cordon is treated as O(on_failure) says.
 author: [clustercare.kubeadm authors (@clustercare)]
@@ -147,7 +149,7 @@ options:
   daemonsets:
     description:
       - Pods of existing DaemonSets are left running, or make the drain fail before it begins, or go when all
-        other pods are gone.
+        other pods are gone, those that complete by themselves (O(rules[].behavior=wait_completed)) included.
       - A DaemonSet makes a new pod on the node at once, also on a cordoned one; it is left there.
     type: str
     choices: [ignore, fail, evict]
@@ -194,12 +196,13 @@ options:
       - Seconds for which a controller's last Ready pod without a budget waits until another one is Ready elsewhere.
         After them it is evicted and named.
       - A controller with a single pod is not waited for, only named; so are pods that no other node can take.
+        Single pods are named under a budget, too.
       - V(0) does not wait.
     type: float
     default: 60
   skip_terminating_older_than:
     description:
-      - Pods that have been terminating for more seconds than this are not waited for.
+      - Pods that have been terminating for more seconds than this are not waited for, whoever asked them to leave.
       - Unset, they are.
     type: float
     version_added: 0.2.0
@@ -214,21 +217,26 @@ options:
     default: fail
     version_added: 0.2.0
   wait_for_volume_detach:
-    description: Wait also until the volumes of the pods that left are detached from the node.
+    description:
+      - Wait also until volumes are detached from the node, except those of pods that stay there.
     type: bool
     default: false
     version_added: 0.2.0
   capacity_check:
     description:
       - Whether to compute beforehand, from requests, taints, selectors and affinity, which pods would find no place
-        on the other nodes, and to warn of them or to refuse the drain. Pod affinity and spread are not considered.
-      - Check mode always computes and returns it.
+        on the other nodes, and to warn of them or to refuse the drain. Pod affinity, spread and the node affinity of
+        PersistentVolumes are not considered.
+      - Check mode always computes and returns it, where nodes may be listed.
     type: str
     choices: ['off', warn, fail]
     default: 'off'
     version_added: 0.2.0
   on_failure:
-    description: Whether a drain that failed leaves the node cordoned, or lifts its own cordon again.
+    description:
+      - Whether a drain that failed leaves the node cordoned, or lifts its own cordon again.
+      - A cordon that was there before is left in both cases, unless this call took it over from an earlier run of the
+        same O(owner).
     type: str
     choices: [keep_cordoned, restore]
     default: keep_cordoned
@@ -236,6 +244,8 @@ options:
     description: Lift the cordon even if it is somebody else's (O(state=uncordoned) only).
     type: bool
     default: false
+notes:
+  - The rights that it needs in the cluster are listed, each with what it is for, in C(docs/draining.md).
 seealso:
   - module: kubernetes.core.k8s_drain
   - module: clustercare.kubeadm.cluster_health
@@ -319,9 +329,9 @@ cordon:
 pods:
   description:
     - What became of each pod of the node.
-    - C(action) is one of V(evicted), V(deleted), V(waited) (was terminating already), V(already_gone), V(finished),
-      V(skipped), V(left_terminating) (not waited for), V(would_evict) and V(would_wait) (check mode), V(remaining),
-      V(evicting) and V(deleting) (asked, not yet gone) and V(failed).
+    - C(action) is one of V(evicted), V(deleted), V(waited) (somebody else let it go), V(already_gone) (gone before
+      it was asked), V(finished), V(skipped), V(left_terminating) (not waited for), V(would_evict) and V(would_wait)
+      (check mode), V(remaining), V(evicting) and V(deleting) (asked, not yet gone) and V(failed).
     - C(seconds) counts from the eviction's acceptance until the pod was gone.
     - C(error) is what the last attempt met that did not succeed, also if a later one did.
   returned: with O(name), when state is drained

@@ -12,10 +12,12 @@ description:
   - Upgrades all packages of a node by apt or dnf. kubeadm, kubelet, kubectl, cri-tools and kubernetes-cni stay as they
     are, whether or not they are on hold; their upgrade is the business of the role
     P(clustercare.kubeadm.upgrade#role).
+  - What an interrupted dpkg has left half-done is finished.
   - Changed configuration files are kept. Drain the node first; a container runtime may be restarted.
 author: [clustercare.kubeadm authors (@clustercare)]
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes
+  - clustercare.kubeadm.reconnecting
 attributes:
   check_mode:
     support: full
@@ -56,11 +58,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 packages:
-  description: What was upgraded, installed or removed; with O(state=available) and in check mode, what would be.
-  returned: success
+  description:
+    - What was upgraded, installed, removed or finished; with O(state=available) and in check mode, what would be.
+    - After a failure, what should have been.
+  returned: always, except when it could not be looked at
   type: list
   elements: str
   sample: [libssl3, linux-image-amd64]
+reconnected:
+  description:
+    - The connection was lost in the middle of the task and made again (O(reconnect_timeout)). An upgrade then counts
+      as a change, for what the first try did is not known.
+  returned: when that happened
+  type: bool
+  sample: true
 """
 
 from typing import Any
@@ -68,7 +79,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import RECONNECT, run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._os_packages import manager
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import locked
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
@@ -83,22 +94,24 @@ def upgrade(module: AnsibleModule) -> dict[str, Any]:
         packages = found.upgradable()
         if params["state"] == "available" or not packages or module.check_mode:
             return {"changed": params["state"] == "upgraded" and bool(packages), "packages": packages}
+        before = found.installed()
         try:
             found.upgrade()
+            left = found.upgradable()
         except CareError as error:
             raise CareError(
-                f"{error.message} Some packages may be upgraded already; the next run goes on.",
-                changed=True,
+                f"{error.message} What was begun is finished when this is run again.",
+                changed=found.installed() != before,
                 packages=packages,
             ) from error
-        left = found.upgradable()
+        changed = found.installed() != before
     if left:
         raise CareError(
             f"These packages could still be upgraded after the upgrade: {', '.join(left)}. Look at why they were left.",
-            changed=True,
+            changed=changed,
             packages=packages,
         )
-    return {"changed": True, "packages": packages}
+    return {"changed": changed, "packages": packages}
 
 
 def main() -> None:
@@ -107,6 +120,7 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["available", "upgraded"], "default": "upgraded"},
             "timeout": {"type": "float", "default": 1800},
+            **RECONNECT,
         },
         supports_check_mode=True,
     )

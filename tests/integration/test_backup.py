@@ -1,13 +1,17 @@
 # Copyright (c) 2026, the clustercare.kubeadm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A big database reaches the controller whole, in little memory, and for nobody else to read."""
+"""A big database and a master's files reach the controller whole, in little memory, and for nobody else to read."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
+import pytest
 from harness import Lab, command_of, machine_of, memory_watched, play
 
 MEGABYTE = 1 << 20
@@ -21,15 +25,56 @@ for number in $(seq 365); do head -c 1468006 /dev/urandom | etcdctl put "noise/$
 """
 
 
-def test_brings_a_big_database_to_the_controller(lab: Lab, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cluster(lab: Lab) -> Lab:
     lab.up(masters=1, workers=0)
-    lab.ssh("cp1", f"sudo sh -c '{FILL}'")
-    status = lab.status()
+    return lab
+
+
+def test_brings_what_makes_a_machine_a_master_and_keys_only_when_asked(cluster: Lab, tmp_path: Path) -> None:
+    status = cluster.status()
+    target = tmp_path / "backup"
+    keys = {"/etc/kubernetes/pki/ca.key", "/etc/kubernetes/pki/etcd/ca.key", "/etc/kubernetes/admin.conf"}
+    # A master that is away is no reason to have no backup of the others.
+    away = tmp_path / "away"
+    away.write_text("[masters]\ncp9 ansible_host=127.0.0.1 ansible_port=1\n")
+
+    def back_up(*more: str, **variables: Any) -> dict[str, Any]:
+        played = play("backup-etcd.yml", Path(status["inventory"]), *more, etcd_backup_dir=str(target), **variables)
+        assert played.rc == 0, played.output
+        result: dict[str, Any] = json.loads(re.findall(r"=> (\{.*?^\})", played.output, re.DOTALL | re.MULTILINE)[-1])
+        return dict(result["etcd_backup_result"])
+
+    def secrets() -> list[str]:
+        return [path.name for path in target.glob("*.tar") if b"PRIVATE KEY" in path.read_bytes()]
+
+    result = back_up("-i", str(away))
+    (archive,) = target.glob("*.tar")
+    assert list(result["left_out"]) == ["cp9"]
+    assert result["files"]["cp1"]["paths"] == [str(archive)] and result["files"]["cp1"]["travelled"] == []
+    assert keys <= set(result["files"]["cp1"]["stayed"])
+    assert secrets() == [] and archive.stat().st_mode & 0o777 == 0o600
+    names = subprocess.run(["tar", "-tf", archive], capture_output=True, text=True, check=True).stdout.split()
+    assert {"host/etc/kubernetes/manifests/etcd.yaml", "cluster/kubeadm-config.yaml"} <= set(names)
+
+    result = back_up(etcd_backup_private_keys=True)
+    # The files are the same as before, so nothing new was written.
+    assert len(list(target.glob("*.tar"))) == 2 and len(secrets()) == 1
+    assert keys <= set(result["files"]["cp1"]["travelled"]) and result["files"]["cp1"]["stayed"] == []
+    seen = cluster.ssh(
+        "cp1", "cat /var/lib/clustercare/backups/*.tar 2>&1; sudo ls /var/lib/clustercare/backups", check=False
+    )
+    assert "PRIVATE KEY" not in seen and seen.count("-private.tar") == 1
+
+
+def test_brings_a_big_database_to_the_controller(cluster: Lab, tmp_path: Path) -> None:
+    cluster.ssh("cp1", f"sudo sh -c '{FILL}'")
+    status = cluster.status()
     target = tmp_path / "backup"
 
     with (
         memory_watched(lambda pid: f"etcd_backup_dir={target}" in command_of(pid)) as controller,
-        memory_watched(lambda pid: machine_of(pid) == f"{lab.name}/cp1" and "python3" in command_of(pid)) as host,
+        memory_watched(lambda pid: machine_of(pid) == f"{cluster.name}/cp1" and "python3" in command_of(pid)) as host,
     ):
         played = play("backup-etcd.yml", Path(status["inventory"]), "-e", f"etcd_backup_dir={target}")
 
@@ -45,7 +90,7 @@ def test_brings_a_big_database_to_the_controller(lab: Lab, tmp_path: Path) -> No
     assert 0 < controller[0] < 200 * MEGABYTE
     assert 0 < host[0] < 200 * MEGABYTE
 
-    seen = lab.ssh(
+    seen = cluster.ssh(
         "cp1",
         "cat /var/lib/clustercare/backups/*.db 2>&1; find / -xdev -size +400M -readable -type f 2>/dev/null",
         check=False,

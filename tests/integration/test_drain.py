@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from harness import (
     Lab,
     audit_mark,
@@ -308,29 +309,16 @@ def test_a_bare_pod_with_local_data_goes_only_when_both_words_are_said(scene: Sc
     assert scene.pods(space) == {}
 
 
-@pytest.mark.parametrize(
-    ("missing", "words"),
-    [
-        pytest.param("patch nodes", ["nodes", "patch"], id="may evict, may not cordon"),
-        pytest.param("create pods/eviction", ["pods/eviction"], id="may cordon, may not evict"),
-    ],
-)
-def test_a_user_without_the_right_evicts_nothing(scene: Scene, space: str, missing: str, words: list[str]) -> None:
-    before = scene.put(space, controlled("Deployment", "web", sleeper(), replicas=2), pods=2)
-    rights: list[tuple[str, str, list[str]]] = [
-        ("", "pods", ["get", "list"]),
-        ("", "namespaces", ["get", "list"]),
-        ("", "nodes", ["get", "list", "patch"]),
-        ("", "pods/eviction", ["create"]),
-        ("apps", "daemonsets", ["get", "list"]),
-        ("policy", "poddisruptionbudgets", ["get", "list"]),
-        ("discovery.k8s.io", "endpointslices", ["list"]),
-    ]
-    rules = [
-        {"apiGroups": [group], "resources": [resource], "verbs": allowed}
-        for group, resource, verbs in rights
-        if (allowed := [verb for verb in verbs if f"{verb} {resource}" != missing])
-    ]
+def documented_rules() -> list[dict[str, Any]]:
+    """What every drain needs, as docs/draining.md says it."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "draining.md").read_text()
+    role = page.split("\n## Rights\n")[1].split("```yaml\n")[1].split("```")[0]
+    return list(yaml.safe_load(role)["rules"])
+
+
+@contextmanager
+def operator(scene: Scene, space: str, rules: list[dict[str, Any]]) -> Iterator[str]:
+    """A user with these rights only, by a kubeconfig."""
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": space}}
     scene.apply(space, {**role, "rules": rules})
     scene.lab.kubectl("create", "serviceaccount", "operator", "-n", space)
@@ -342,11 +330,40 @@ def test_a_user_without_the_right_evicts_nothing(scene: Scene, space: str, missi
         config["users"][0]["user"] = {"token": scene.lab.kubectl("create", "token", "operator", "-n", space).strip()}
         kubeconfig = scene.directory / f"{space}.kubeconfig"
         kubeconfig.write_text(json.dumps(config))
-        mark = audit_mark(scene.lab)
-
-        ended = scene.drain(kubeconfig=str(kubeconfig), on_failure="restore")
+        yield str(kubeconfig)
     finally:
         scene.lab.kubectl("delete", "clusterrole,clusterrolebinding", space)
+
+
+def test_the_rights_of_the_documentation_are_enough(scene: Scene, space: str) -> None:
+    before = scene.put(space, controlled("Deployment", "web", sleeper(), replicas=2), pods=2)
+
+    with operator(scene, space, documented_rules()) as kubeconfig:
+        drained = scene.drain(kubeconfig=kubeconfig)
+        lifted = scene.drain(kubeconfig=kubeconfig, state="uncordoned")
+
+    assert drained.rc == 0 and drained.actions(space) == dict.fromkeys(before, "evicted"), drained.output
+    assert "Nodes may not be listed" in drained.warned
+    assert lifted.rc == 0 and scene.cordon() is None, lifted.output
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        pytest.param("patch nodes", ["nodes", "patch"], id="may evict, may not cordon"),
+        pytest.param("create pods/eviction", ["pods/eviction"], id="may cordon, may not evict"),
+    ],
+)
+def test_a_user_without_the_right_evicts_nothing(scene: Scene, space: str, missing: str, words: list[str]) -> None:
+    before = scene.put(space, controlled("Deployment", "web", sleeper(), replicas=2), pods=2)
+    rules = [
+        {**rule, "verbs": allowed}
+        for rule in documented_rules()
+        if (allowed := [verb for verb in rule["verbs"] if f"{verb} {rule['resources'][0]}" != missing])
+    ]
+    mark = audit_mark(scene.lab)
+    with operator(scene, space, rules) as kubeconfig:
+        ended = scene.drain(kubeconfig=kubeconfig, on_failure="restore")
 
     assert ended.rc != 0
     assert "forbidden" in ended.said and all(word in ended.said for word in words)
@@ -618,8 +635,12 @@ def test_a_finalizer_that_keeps_a_pod_is_named(scene: Scene, space: str) -> None
         assert f"{space}/{name}" in ended.said and "finalizer example.com/keep" in ended.said
         assert ended.result["remaining"] and ended.record(name)["action"] == "evicting"
 
-        skipped = scene.drain(skip_terminating_older_than=1)
-        assert skipped.rc == 0 and skipped.actions(space) == {name: "skipped"}, skipped.output
+        # Nothing of it runs any more, but it is not gone: each drain waits, unless it is told not to.
+        wait_for(f"{name} has ended", lambda: scene.pods(space)[name]["status"]["phase"] in ("Succeeded", "Failed"))
+        again = scene.drain(timeout=3)
+        assert again.rc != 0 and "finalizer example.com/keep" in again.said, again.output
+        left = scene.drain(skip_terminating_older_than=1)
+        assert left.rc == 0 and left.actions(space) == {name: "left_terminating"}, left.output
     finally:
         for pod in scene.pods(space):
             scene.lab.kubectl(
@@ -635,6 +656,43 @@ def test_a_finalizer_that_keeps_a_pod_is_named(scene: Scene, space: str) -> None
             )
     done = scene.drain()
     assert done.rc == 0 and name not in scene.pods(space)
+
+
+@pytest.mark.long
+def test_a_pod_that_takes_too_long_to_end_is_left_on_request(scene: Scene, space: str) -> None:
+    (name,) = scene.put(space, controlled("Deployment", "deaf", sleeper(ends="", grace=600, node=NODE)), pods=1)
+    try:
+        waited = scene.drain(timeout=5)
+        assert waited.rc != 0 and waited.result["timed_out"], waited.output
+        assert f"{space}/{name} (terminating since " in waited.said and waited.record(name)["action"] == "evicting"
+
+        began = time.monotonic()
+        left = scene.drain(skip_terminating_older_than=1)
+        assert left.rc == 0 and left.actions(space) == {name: "left_terminating"}, left.output
+        assert time.monotonic() - began < 60
+        # It still works.
+        assert scene.pods(space)[name]["status"]["phase"] == "Running"
+
+        patient = scene.drain(timeout=5, skip_terminating_older_than=500)
+        assert patient.rc != 0 and patient.actions(space) == {name: "remaining"}, patient.output
+    finally:
+        scene.lab.kubectl("delete", "pod", name, "-n", space, "--force", "--grace-period=0", "--ignore-not-found")
+
+
+@pytest.mark.long
+def test_a_pod_that_its_controller_puts_on_the_node_is_not_evicted_for_ever(scene: Scene, space: str) -> None:
+    # Past the scheduler: no cordon keeps it away.
+    scene.put(space, controlled("StatefulSet", "fixed", sleeper(nodeName=NODE)), pods=1)
+    mark = audit_mark(scene.lab)
+
+    ended = scene.drain()
+
+    assert ended.rc == 0 and "past the scheduler" in ended.warned, ended.output
+    actions = [pod["action"] for pod in ended.result["pods"] if pod["namespace"] == space]
+    assert Counter(actions) == {"evicted": len(actions) - 1, "skipped": 1}
+    # A scheduler that is behind could have put the first few here.
+    assert len(evictions(audited(scene.lab, mark))) == len(actions) - 1 < 15
+    assert ended.seconds < 60
 
 
 @pytest.mark.long

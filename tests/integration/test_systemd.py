@@ -8,14 +8,19 @@ import base64
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import Lab, playing, wait_for
 from test_restore import COMPONENTS, STEPS, Cluster, began, with_accident
 
+from lab.images import NGINX
+from tests.integration.test_restore_modes import JOIN_STEPS, has_the_newest, lose_all_disks_but, salvage, seed
+
 pytestmark = pytest.mark.long
 
 _STOP_ETCD, _SWAP, _START_ETCD = STEPS[2:5]
+_JOIN = JOIN_STEPS[2]
 # Many a cluster runs etcd as a user of its own, and starts it again whatever happens.
 AS_A_USER = """
 set -e
@@ -28,6 +33,40 @@ chown -R etcd:etcd /var/lib/etcd /etc/kubernetes/pki/etcd
 systemctl start etcd
 """
 
+# The lab's unit has all settings as flags; etcd also takes them from its environment, or from a file alone.
+_READ = r"""
+import os, pathlib, re, shutil
+unit = pathlib.Path("/etc/systemd/system/etcd.service")
+text = unit.read_text()
+flags = dict(re.findall(r"--([a-z-]+)=(\S+)", text))
+os.mkdir("/etc/etcd")
+def start_with(words):
+    unit.write_text(re.sub(r"( \\\n  --\S+)+", words, text))
+"""
+_WRITE_ENVIRONMENT = r"""
+start_with("\nEnvironmentFile=/etc/etcd/etcd.env")
+lines = [f"ETCD_{name.upper().replace('-', '_')}={value}\n" for name, value in flags.items()]
+pathlib.Path("/etc/etcd/etcd.env").write_text("".join(lines))
+"""
+_WRITE_CONFIG = r"""
+start_with(" --config-file=/etc/etcd/etcd.yml\nUser=etcd\nGroup=etcd")
+lines, sections = ["# written by hand", "log-outputs:", "- stderr"], {"peer-": [], "": []}
+for name, value in flags.items():
+    section, plain = re.fullmatch("(peer-)?(.*)", name).groups(default="")
+    if plain in ("cert-file", "key-file", "trusted-ca-file", "client-cert-auth"):
+        sections[section].append(f"  {plain}: {value}")
+    else:
+        lines.append(f"{name}: {value}")
+for section, found in sections.items():
+    lines += [f"{section or 'client-'}transport-security:", *found]
+path = pathlib.Path("/etc/etcd/etcd.yml")
+path.write_text("\n".join(lines) + "\n")
+path.chmod(0o640)
+os.system("useradd --system --no-create-home etcd; systemctl stop etcd; chown root:etcd /etc/etcd/etcd.yml")
+os.system("chown -R etcd:etcd /var/lib/etcd /etc/kubernetes/pki/etcd")
+"""
+AS_ENVIRONMENT, AS_CONFIG = _READ + _WRITE_ENVIRONMENT, _READ + _WRITE_CONFIG
+
 
 def made(lab: Lab, folder: Path, *kind: str, masters: int = 1) -> Cluster:
     lab.run("down")
@@ -35,10 +74,14 @@ def made(lab: Lab, folder: Path, *kind: str, masters: int = 1) -> Cluster:
     return with_accident(lab, folder)
 
 
+def run_on(cluster: Cluster, master: str, program: str, script: str) -> None:
+    cluster.lab.ssh(master, f"echo {base64.b64encode(script.encode()).decode()} | base64 -d | sudo {program}")
+
+
 @pytest.fixture(scope="module")
 def one(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     cluster = made(lab, tmp_path_factory.mktemp("backup"), "--control-plane", "systemd")
-    lab.ssh("cp1", f"echo {base64.b64encode(AS_A_USER.encode()).decode()} | base64 -d | sudo bash")
+    run_on(cluster, "cp1", "bash", AS_A_USER)
     wait_for("the API answers", lambda: lab.run("kubectl", "get", "nodes", check=False).returncode == 0)
     return cluster
 
@@ -67,9 +110,9 @@ def owners(cluster: Cluster) -> set[str]:
     return {*everything, cluster.lab.ssh("cp1", "sudo stat -c %a /var/lib/etcd/member").strip()}
 
 
-def killed_when(cluster: Cluster, step: str, log: Path) -> None:
+def killed_when(cluster: Cluster, step: str, log: Path, **asked: Any) -> None:
     """A restore whose controller dies when a step begins."""
-    with playing("restore-etcd.yml", cluster.inventory, log, **again(cluster)) as process:
+    with playing("restore-etcd.yml", cluster.inventory, log, **(asked or again(cluster))) as process:
         wait_for(f"'{step}' begins", lambda: began(step, log) or process.poll() is not None, 300)
         assert process.poll() is None, log.read_text()
         os.killpg(process.pid, signal.SIGKILL)
@@ -138,15 +181,80 @@ def test_a_master_gives_itself_the_old_data_back(one: Cluster, tmp_path: Path) -
     is_restored(one)
 
 
-def test_a_killed_run_on_three_masters_is_finished_by_the_same_command(
-    lab: Lab, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> None:
-    three = made(lab, tmp_path_factory.mktemp("backup"), "--control-plane", "systemd", masters=3)
+# --- three masters, each with its settings in another place
+
+
+@pytest.fixture(scope="module")
+def three(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    cluster = made(lab, tmp_path_factory.mktemp("backup"), "--control-plane", "systemd", masters=3)
+    for master, script in (("cp2", AS_ENVIRONMENT), ("cp3", AS_CONFIG)):
+        run_on(cluster, master, "python3", script)
+        lab.ssh(master, "sudo systemctl daemon-reload && sudo systemctl restart etcd")
+        wait_for(f"etcd of {master} is back", lambda: len(cluster.hashes()) == 3)
+    return cluster
+
+
+def own_files(cluster: Cluster) -> list[str]:
+    """What the user wrote, and what systemd would do with it."""
+    look = (
+        "sudo sh -c 'find /etc/systemd/system /etc/etcd -type f -exec sha256sum {} +; "
+        "systemctl show etcd -p DropInPaths,EnvironmentFiles,BindReadOnlyPaths,TimeoutStartUSec'"
+    )
+    return [cluster.lab.ssh(master, look, check=False) for master in cluster.masters]
+
+
+def restarted(cluster: Cluster) -> None:
+    """Each member comes back by what its own unit says."""
+    for master in cluster.masters:
+        cluster.lab.ssh(master, "sudo systemctl restart etcd")
+        wait_for(f"all are members after a restart on {master}", lambda: len(cluster.hashes()) == 3)
+    is_restored(cluster)
+
+
+def test_a_killed_run_on_three_masters_is_finished_by_the_same_command(three: Cluster, tmp_path: Path) -> None:
     killed_when(three, _STOP_ETCD, tmp_path / "log")
     played = three.restore(**again(three))
     assert played.rc == 0, played.output
     is_restored(three)
     played = three.restore()
+    assert (played.rc, played.changed) == (0, 0), played.output
+
+
+def test_units_join_the_seed_by_files_and_are_as_they_were(three: Cluster) -> None:
+    before = own_files(three)
+    three.accident()
+    played = three.restore(**seed(three, etcd_restore_seed="cp1"))
+    assert played.rc == 0, played.output
+    is_restored(three)
+    assert own_files(three) == before
+    restarted(three)
+
+
+def test_units_join_the_seed_by_flags_also_after_a_kill(three: Cluster, tmp_path: Path) -> None:
+    before = own_files(three)
+    three.accident()
+    killed_when(three, _JOIN, tmp_path / "log", **seed(three))
+    played = three.restore(**seed(three))
+    assert played.rc == 0, played.output
+    is_restored(three)
+    assert own_files(three) == before
+    restarted(three)
+    played = three.restore(etcd_restore_rollback=True)
+    assert played.rc == 0, played.output
+    assert "later" in three.lab.kubectl("get", "configmaps")
+    assert own_files(three) == before
+
+
+def test_the_one_disk_that_is_left_becomes_the_cluster(three: Cluster) -> None:
+    lab = three.lab
+    lab.kubectl("create", "deployment", "web", f"--image={NGINX}", "--replicas=2")
+    lab.kubectl("rollout", "status", "deployment/web", "--timeout=110s")
+    lose_all_disks_but(three, "cp1")
+    played = three.restore(**salvage(three))
+    assert played.rc == 0, played.output
+    has_the_newest(three)
+    is_clean(three)
+    played = three.restore(**salvage(three))
     assert (played.rc, played.changed) == (0, 0), played.output
 
 

@@ -50,6 +50,13 @@ def test_every_playbook_can_be_called_by_both_of_its_names(name: str) -> None:
     assert wrapper["ansible.builtin.import_playbook"] in {f"clustercare.kubeadm.{name}", f"playbooks/{name}.yml"}
 
 
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_a_play_in_batches_stops_at_the_first_node_that_is_lost(name: str) -> None:
+    # any_errors_fatal counts a lost host twice, so a batch of one is not "all failed", and the next one is begun.
+    for play in (play for play in read("playbooks", f"{name}.yml") if "serial" in play):
+        assert play.get("max_fail_percentage") == 0 and "any_errors_fatal" not in play, play["name"]
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_every_role_can_be_read_checked_and_tested_by_others(role: str) -> None:
     assert (ROOT / "roles" / role / "README.md").is_file()

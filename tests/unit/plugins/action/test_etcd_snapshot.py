@@ -16,6 +16,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.clustercare.kubeadm.plugins.action import etcd_snapshot as action
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pieces import command
+from ansible_collections.clustercare.kubeadm.plugins.plugin_utils import _bringing as bringing
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils import etcd_fakes as fakes
 
 WHOLE = fakes.snapshot()
@@ -48,13 +49,13 @@ class Host:
 @pytest.fixture
 def fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Fetch from this host into a directory that is not there yet."""
-    monkeypatch.setattr(action, "PIECE", PIECE)
+    monkeypatch.setattr(bringing, "PIECE", PIECE)
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    monkeypatch.setattr(action, "Line", lambda: SimpleNamespace(packed=False, took=lambda _seconds: None))
+    monkeypatch.setattr(bringing, "Line", lambda: SimpleNamespace(packed=False, took=lambda _seconds: None))
 
     def do(host: Host, snapshot: Optional[dict[str, Any]] = None, check_mode: bool = False) -> dict[str, Any]:
         module = object.__new__(action.ActionModule)
-        module._task = SimpleNamespace(check_mode=check_mode)
+        module._task = SimpleNamespace(check_mode=check_mode, get_name=lambda: "Take a snapshot")
         module._connection = SimpleNamespace(is_pipelining_enabled=lambda: True)
         module._play_context = SimpleNamespace(remote_addr="cp1")
         module._low_level_execute_command = host.execute

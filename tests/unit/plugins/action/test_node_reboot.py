@@ -17,8 +17,11 @@ BEFORE = "2f6f8a0e-6a40-4c8e-8d5b-3a1d6f0d4c11"
 AFTER = "9a1f6c3d-1c2b-4f8a-8e55-6f0a7b9c2d31"
 
 
-def play(answers: list[Any], told: dict[str, Any], timeout: float = 5, check_mode: bool = False) -> dict[str, Any]:
-    """Run the action against a host that gives these answers, the last one for ever."""
+def play(answers: list[Any], told: Any, timeout: Any = 5, check_mode: bool = False) -> dict[str, Any]:
+    """Run the action against a host that gives these answers, the last one for ever.
+
+    :param told: the answer of its module, or a list of them, one for each time that it is run.
+    """
     module = object.__new__(action.ActionModule)
     module._task = SimpleNamespace(check_mode=check_mode, args={"timeout": timeout}, async_val=False)
     resets: list[int] = []
@@ -35,9 +38,17 @@ def play(answers: list[Any], told: dict[str, Any], timeout: float = 5, check_mod
 
     module._connection = SimpleNamespace(reset=reset)
     module._low_level_execute_command = execute
-    module._execute_module = lambda task_vars: told
-    result = module.run(task_vars={})
-    assert bool(resets) == ("seconds" in result), "a kept connection is not waited for"
+
+    def run_module(task_vars: Any) -> dict[str, Any]:
+        answer = told if isinstance(told, dict) else told.pop(0) if len(told) > 1 else told[0]
+        if isinstance(answer, Exception):
+            raise answer
+        found: dict[str, Any] = answer
+        return found
+
+    module._execute_module = run_module
+    result: dict[str, Any] = module.run(task_vars={})
+    assert not result.get("seconds") or resets, "a kept connection is not waited for"
     return result
 
 
@@ -78,3 +89,23 @@ def test_a_reboot_that_was_made_is_not_waited_for() -> None:
 def test_a_failed_start_and_check_mode_wait_for_nothing() -> None:
     assert play([AssertionError("asked")], {"failed": True, "msg": "no"})["failed"]
     assert play([AssertionError("asked")], asked(), check_mode=True)["boot_id"]["after"] is None
+
+
+def test_a_host_that_went_down_before_it_answered_is_asked_again() -> None:
+    away = AnsibleConnectionFailure("Connection closed")
+    told = {"changed": False, "done_before": True, "boot_id": {"before": BEFORE, "after": AFTER}}
+    result = play([AssertionError("asked")], [away, away, told])
+    assert not result.get("failed") and result["changed"] and result["boot_id"]["after"] == AFTER
+    # It had not begun yet.
+    result = play([BEFORE, AFTER], [away, asked()])
+    assert not result.get("failed") and result["changed"] and result["boot_id"]["after"] == AFTER
+
+
+def test_a_host_that_is_lost_fails_so_that_the_others_can_be_told() -> None:
+    result = play([AssertionError("asked")], [AnsibleConnectionFailure("ssh: it is away")], timeout=0.05)
+    assert result["failed"] and "no answer (ssh: it is away)" in result["msg"] and "option timeout" in result["msg"]
+
+
+def test_what_is_wrong_with_the_timeout_is_said_by_the_module() -> None:
+    result = play([AssertionError("asked")], {"failed": True, "msg": "argument 'timeout' is no float"}, timeout="soon")
+    assert result["failed"] and "is no float" in result["msg"]

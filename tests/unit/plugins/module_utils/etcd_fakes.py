@@ -79,7 +79,11 @@ def config_map(**data: str) -> bytes:
     return b"k8s\x00" + field(1, field(1, b"v1") + field(2, b"ConfigMap")) + field(2, field(1, b"meta") + pairs)
 
 
-def database(members: Optional[list[dict[str, Any]]] = None, more: Optional[list[tuple[bytes, bytes]]] = None) -> bytes:
+def database(
+    members: Optional[list[dict[str, Any]]] = None,
+    more: Optional[list[tuple[bytes, bytes]]] = None,
+    alarms: Optional[list[bytes]] = None,
+) -> bytes:
     """Seven pages: a put, b put, c put, b deleted, a put again: revision 6, two keys left, five records.
 
     :param more: keys and values that follow, each a revision further.
@@ -90,6 +94,7 @@ def database(members: Optional[list[dict[str, Any]]] = None, more: Optional[list
     stored = [MEMBER] if members is None else members
     named = [(f"{one['id']:x}".encode(), json.dumps(one).encode()) for one in stored]
     root = [
+        *[(b"alarm", small_bucket([(key, b"") for key in alarms]), True) for alarms in [alarms] if alarms],
         (b"cluster", small_bucket([(b"clusterVersion", b"3.6.0")]), True),
         (b"key", struct.pack("<QQ", 4, 0), True),
         (b"members", small_bucket(sorted(named)), True),

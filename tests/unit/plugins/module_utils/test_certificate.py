@@ -31,6 +31,20 @@ sYkPhF0B9mHiLyW1Ar6krhCXZgIgAKdedoL3IGZKZcWH/fe+0dULYfuAFKXa02DV
 PaQDjWo=
 -----END CERTIFICATE-----
 """
+# with subjectAltName=DNS:cp1,DNS:*.example.org,DNS:localhost,IP:10.0.0.11,IP:127.0.0.1,IP:fd00::11
+SERVER = """-----BEGIN CERTIFICATE-----
+MIIB3DCCAYKgAwIBAgIUWX5xKwn6YL9trTHkysolsM3CgewwCgYIKoZIzj0EAwIw
+DjEMMAoGA1UEAwwDY3AxMCAXDTI2MTEyNDE0MjIzOFoYDzIxMjYxMDMxMTQyMjM4
+WjAOMQwwCgYDVQQDDANjcDEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARCuuTa
+WoCFQwAd947lrU11YL8UebNAM6IWwaYei1NRDVjvVw23MNgkqChicw835eZFycKk
+CyBhn8mKPpvAD/flo4G7MIG4MB0GA1UdDgQWBBSIRn3eiymBcDtEHaSNa/Hc4TjR
+yjAfBgNVHSMEGDAWgBSIRn3eiymBcDtEHaSNa/Hc4TjRyjAPBgNVHRMBAf8EBTAD
+AQH/MEYGA1UdEQQ/MD2CA2NwMYINKi5leGFtcGxlLm9yZ4IJbG9jYWxob3N0hwQK
+AAALhwR/AAABhxD9AAAAAAAAAAAAAAAAAAARMB0GA1UdJQQWMBQGCCsGAQUFBwMB
+BggrBgEFBQcDAjAKBggqhkjOPQQDAgNIADBFAiBg77gBqpNDu8N4WB8w2LFAEncC
+mr+AUpGscXIamhK6QgIhAKrL0Sg55sKh7McrChZOL1iTEGj3CGbn8w8TtoaVNxE0
+-----END CERTIFICATE-----
+"""
 
 
 @pytest.mark.parametrize(
@@ -55,3 +69,37 @@ def test_what_is_no_certificate_has_no_name() -> None:
     assert _certificate.der_of_pem("nothing") is None
     for cut in (b"", b"\x30", b"\x30\x82\x01", (_certificate.der_of_pem(KUBELET) or b"")[:40]):
         assert _certificate.subject_common_name(cut) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "good"),
+    [
+        ("cp1", True),
+        ("CP1", True),
+        ("10.0.0.11", True),
+        ("fd00::11", True),
+        ("fd00:0:0:0:0:0:0:11", True),
+        ("etcd.example.org", True),
+        ("cp2", False),
+        ("10.0.0.12", False),
+        ("fd00::12", False),
+        ("example.org", False),
+        ("a.b.example.org", False),
+    ],
+)
+def test_whom_a_certificate_stands_for(host: str, good: bool) -> None:
+    der = _certificate.der_of_pem(SERVER)
+    assert der is not None
+    assert _certificate.stands_for(der, host) is good
+
+
+def test_the_subject_does_not_count() -> None:
+    der = _certificate.der_of_pem(AUTHORITY)
+    assert der is not None
+    assert _certificate.alternative_names(der) == []
+    assert not _certificate.stands_for(der, "kubernetes")
+
+
+def test_a_certificate_that_is_cut_off_stands_for_nobody() -> None:
+    der = _certificate.der_of_pem(SERVER) or b""
+    assert all(not _certificate.stands_for(der[:size], "cp2") for size in range(len(der)))

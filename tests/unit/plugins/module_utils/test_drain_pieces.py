@@ -209,7 +209,7 @@ def test_one_holder_of_a_lock_at_a_time(tmp_path: Path) -> None:
         (_drain_record.WAITING, "", True, False, "evicted"),
         (_drain_record.LEAVING, "", False, True, "waited"),
         (_drain_record.WAITING, "", False, False, "already_gone"),
-        (_drain_record.COMPLETING, "", False, False, "finished"),
+        (_drain_record.COMPLETING, "", False, False, "already_gone"),
     ],
 )
 def test_how_a_pod_went_away(state: str, action: str, lost: bool, terminating: bool, end: str) -> None:
@@ -261,7 +261,14 @@ def _node_with(there: list[dict[str, Any]]) -> tuple[_drain_pods.NodePods, list[
     options = SimpleNamespace(skip_terminating_older_than=None, pod_selector=None, delete=False)
     api = SimpleNamespace(list=lambda path, deadline, **query: there)
     budgets = SimpleNamespace(of=lambda one: [])
-    cluster: Any = SimpleNamespace(api=api, options=options, budgets=budgets, daemonsets=frozenset(), wishes=nothing)
+    cluster: Any = SimpleNamespace(
+        api=api,
+        options=options,
+        budgets=budgets,
+        daemonsets=frozenset(),
+        know_daemonsets_of=lambda pods, deadline: None,
+        wishes=nothing,
+    )
     pods = _drain_pods.NodePods("w1", cluster)
     pods.look(Deadline(5, "timeout"))
     return pods, there

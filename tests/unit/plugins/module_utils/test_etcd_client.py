@@ -72,6 +72,13 @@ def test_nobody_there_is_a_sentence() -> None:
         client(url).status()
 
 
+def test_a_snapshot_that_never_began_did_not_break_off() -> None:
+    with fakes.gateway({}) as url:
+        pass
+    with pytest.raises(EtcdError, match="does not answer: connection refused"):
+        list(client(url).snapshot())
+
+
 def test_silence_is_a_sentence() -> None:
     def silent(_asked: dict[str, Any]) -> tuple[int, bytes]:
         waiting.wait(10)

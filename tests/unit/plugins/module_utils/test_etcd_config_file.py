@@ -11,11 +11,13 @@ import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_config_file import flags_of, read_flags
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_config_file import (
+    flags_of,
+    read_config,
+    read_flags,
+)
 
 CONFIG = {
-    "apiVersion": "clustercare.io/v1",
-    "kind": "Settings",
     "name": "cp1",
     "data-dir": "/var/lib/etcd",
     "quota-backend-bytes": 8589934592,
@@ -50,8 +52,10 @@ def test_kubectl_reads_it(tmp_path: Path) -> None:
 
     def runner(argv: list[str], **_more: Any) -> Done:
         assert str(path) in argv
-        return Done(argv, 0, json.dumps(CONFIG), "")
+        # Patched is an object that has nothing else.
+        return Done(argv, 0, json.dumps({**CONFIG, **json.loads(_more["stdin"])}), "")
 
+    assert read_config(str(path), runner) == CONFIG
     assert read_flags(str(path), runner) == FLAGS
 
 

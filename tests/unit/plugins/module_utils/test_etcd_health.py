@@ -11,6 +11,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_w
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, NoEtcd
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_hash import Hash, Hashes
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import (
     Answer,
     Seen,
@@ -135,6 +136,48 @@ def test_problems(trouble: Callable[[Cluster], None], words: list[str], healthy:
     assert etcd["quorum"]["healthy"] == healthy
 
 
+def slow(*numbers: int) -> Callable[[Cluster], None]:
+    """Their reads take longer than somebody waits."""
+
+    def do(one: Cluster) -> None:
+        for number in numbers:
+            one["answers"][str(number)] = Answer(status(number), quorum="etcd at https://x did not answer in time.")
+
+    return do
+
+
+def all_of(*troubles: Callable[[Cluster], None]) -> Callable[[Cluster], None]:
+    def do(one: Cluster) -> None:
+        for trouble in troubles:
+            trouble(one)
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("trouble", "majority"),
+    [
+        pytest.param(lambda _one: None, True, id="well"),
+        pytest.param(silent(2), True, id="one is down"),
+        pytest.param(nospace, True, id="full"),
+        pytest.param(slow(1, 2, 3), True, id="slow"),
+        pytest.param(all_of(slow(1, 2), silent(3)), True, id="slow, and one is down"),
+        pytest.param(all_of(slow(1), silent(2), silent(3)), False, id="the leader is not elected out yet"),
+        pytest.param(all_of(leaderless, silent(2), silent(3)), False, id="lost"),
+        pytest.param(leaderless, False, id="electing"),
+        # cp3 came back empty and works alone.
+        pytest.param(all_of(leaderless, silent(2), other_cluster), False, id="another cluster"),
+        pytest.param(silent(1), False, id="nobody answers"),
+    ],
+)
+def test_a_cluster_that_is_full_or_slow_still_works(trouble: Callable[[Cluster], None], majority: bool) -> None:
+    one = cluster()
+    trouble(one)
+    # Of a local member that does not answer nobody knows who the others are.
+    found = seen(one) if one["answers"]["1"].status else Seen(one["answers"]["1"], [], {}, [])
+    assert judge(found, "")["majority"] is majority
+
+
 @pytest.mark.parametrize("lag", [0, 1, 1000])
 def test_a_small_lag_is_the_time_between_two_answers(lag: int) -> None:
     one = cluster()
@@ -203,6 +246,17 @@ def test_a_snapshot_of_a_doubtful_member_is_refused(trouble: Callable[[Cluster],
     one = cluster()
     trouble(one)
     assert words in (refuse_snapshot(seen(one)) or "")
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [((1, 2, 2), True), ((2, 1, 2), False), ((1, 1, 1), False), ((1, 2, 3), False)],
+    ids=["we differ", "another one differs", "all agree", "no majority"],
+)
+def test_who_differs_from_the_majority_is_no_source_of_a_snapshot(values: tuple[int, ...], refused: bool) -> None:
+    hashes = Hashes(900, {str(number): Hash(value, 100) for number, value in enumerate(values, 1)})
+    said = refuse_snapshot(seen(cluster())._replace(hashes=hashes)) or ""
+    assert ("differs from the majority's" in said) is refused
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,24 @@ def test_a_snapshot_tells_whose_it_is(tmp_path: Path) -> None:
     assert found["nodes"] == ["cp1", "w1"]
 
 
+@pytest.mark.parametrize(
+    ("key", "alarm"),
+    [
+        # As etcd 3.6.5 wrote it.
+        (bytes.fromhex("088df2f48ec1f7a6d7bd011001"), {"member": "bdae9bbc11dd390d", "alarm": "NOSPACE"}),
+        (b"\x08\x05\x10\x02", {"member": "5", "alarm": "CORRUPT"}),
+    ],
+)
+def test_the_alarms_in_it_are_told(tmp_path: Path, key: bytes, alarm: dict[str, str]) -> None:
+    assert read(tmp_path)["alarms"] == []
+    assert read(tmp_path, data=fakes.database(alarms=[key]))["alarms"] == [alarm]
+
+
+def test_a_broken_alarm_is_noticed() -> None:
+    with pytest.raises(BrokenFile):
+        inside.stored_alarm(b"\x08\xff")
+
+
 def test_the_newest_word_counts(tmp_path: Path) -> None:
     old = fakes.config_map(**{"ca.crt": "an older one"})
     found = read(tmp_path, (ROOT_CA, old), (ROOT_CA, fakes.config_map(**{"ca.crt": PEM})))

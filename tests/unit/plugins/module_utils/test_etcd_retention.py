@@ -26,6 +26,14 @@ def taken(*ages: float) -> list[Snapshot]:
     return [Snapshot(f"/b/{age:g}", 1, NOW - age, {"schema": 1, "sha256": "x"}) for age in ages]
 
 
+def yes(_snapshot: Snapshot) -> bool:
+    return True
+
+
+def no(_snapshot: Snapshot) -> bool:
+    return False
+
+
 def names(why: dict[str, Any]) -> list[str]:
     return [path[3:] for path in why]
 
@@ -53,18 +61,25 @@ def test_what_one_rule_keeps_is_kept_and_all_rules_are_named() -> None:
 
 
 def test_the_newest_good_one_stays_whatever_the_rule() -> None:
-    verdict = judge_cluster(taken(0, 1, 2), NONE, lambda _snapshot: True)
+    verdict = judge_cluster(taken(0, 1, 2), NONE, yes, yes)
     assert verdict.keep == {"/b/0": ["newest good one"]}
     assert [snapshot.name for snapshot in verdict.drop] == ["1", "2"]
 
 
 def test_damaged_ones_count_for_nothing_and_stay() -> None:
-    verdict = judge_cluster(taken(0, 1, 2, 3), NONE._replace(last=1), lambda snapshot: snapshot.name in ("2", "3"))
+    verdict = judge_cluster(taken(0, 1, 2, 3), NONE._replace(last=1), lambda one: one.name in ("2", "3"), yes)
     assert names(verdict.keep) == ["2"]
     assert [snapshot.name for snapshot in verdict.damaged] == ["0", "1"]
     assert [snapshot.name for snapshot in verdict.drop] == ["3"]
 
 
+def test_an_older_one_that_is_not_what_it_says_takes_nobodys_place() -> None:
+    verdict = judge_cluster(taken(0, 1, 2, 3), NONE._replace(last=2), yes, lambda one: one.name != "1")
+    assert names(verdict.keep) == ["0", "2"]
+    assert [snapshot.name for snapshot in verdict.damaged] == ["1"]
+    assert [snapshot.name for snapshot in verdict.drop] == ["3"]
+
+
 def test_without_a_good_one_nothing_goes() -> None:
-    verdict = judge_cluster(taken(0, 1), NONE, lambda _snapshot: False)
+    verdict = judge_cluster(taken(0, 1), NONE, no, yes)
     assert not verdict.keep and not verdict.drop and len(verdict.damaged) == 2

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -191,6 +192,22 @@ def test_a_young_snapshot_is_enough(save: Any, tmp_path: Path) -> None:
     assert save(replies(GOOD_STREAM), name="", max_age=3600)["changed"]
 
 
+def test_a_host_without_the_ca_certificate_has_young_snapshots_too(save: Any) -> None:
+    # The sidecar then names the CA in the snapshot, which the host cannot tell before it has one.
+    save(replies(GOOD_STREAM), ca=None)
+    assert not save(replies(GOOD_STREAM), name="", max_age=3600, ca=None)["changed"]
+
+
+def test_the_sidecar_tells_what_else_a_restore_needs(
+    save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = {"kubernetes_version": "1.34.4", "etcd_image": "etcd:3.6.5-0", "encryption_config_sha256": "e" * 64}
+    monkeypatch.setattr(saving, "about_cluster", lambda runner: around)
+    save(replies(GOOD_STREAM))
+    sidecar = json.loads((tmp_path / "backups" / "one.db.json").read_text())
+    assert {name: sidecar[name] for name in around} == around
+
+
 OTHER_HEADER = {"cluster_id": "8", "member_id": "10276657743932975437", "revision": "6"}
 
 
@@ -242,8 +259,14 @@ def test_a_way_that_is_not_there_is_a_sentence() -> None:
 class Etcdctl:
     """The program: writes this, and says how it went."""
 
-    def __init__(self, data: Optional[bytes] = WHOLE, rc: int = 0, status: Optional[dict[str, Any]] = None) -> None:
-        self.data, self.rc, self.status = data, rc, status
+    def __init__(
+        self,
+        data: Optional[bytes] = WHOLE,
+        rc: int = 0,
+        status: Optional[dict[str, Any]] = None,
+        err: str = "Error: it went wrong",
+    ) -> None:
+        self.data, self.rc, self.status, self.err = data, rc, status, err
         self.ran: list[tuple[list[str], dict[str, str]]] = []
 
     def __call__(self, argv: list[str], timeout: float = 0, env: Optional[dict[str, str]] = None) -> Done:
@@ -252,7 +275,7 @@ class Etcdctl:
             return Done(argv, 0, json.dumps([{"Endpoint": "x", "Status": self.status}]), "")
         if self.data is not None:
             Path(argv[3] if self.rc == 0 else argv[3] + ".part").write_bytes(self.data)
-        return Done(argv, self.rc, "", "Error: it went wrong")
+        return Done(argv, self.rc, "", self.err)
 
 
 def test_etcdctl_brings_the_same_with_the_same_proof(save: Any, tmp_path: Path) -> None:
@@ -281,12 +304,45 @@ def test_nothing_is_left_when_etcdctl_fails(save: Any, tmp_path: Path, program: 
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("full", ["one.db.part", "one.db.json.part"])
+def test_a_disk_that_fills_up_is_said_and_nothing_is_left(
+    save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    write = os.write
+
+    def no_room(file: int, data: Any) -> int:
+        if os.readlink(f"/proc/self/fd/{file}").endswith(full):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", no_room)
+    with pytest.raises(CareError, match=rf"{full} cannot be written: No space left.*kept: make room.*option dir"):
+        save(replies(GOOD_STREAM))
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("method", ["auto", "etcdctl"])
+def test_where_etcdctl_finds_the_disk_full_the_gateway_is_not_tried(save: Any, tmp_path: Path, method: str) -> None:
+    program = Etcdctl(rc=1, err="Error: could not write snapshot: write x.part: no space left on device")
+    answers = replies((200, b""), dbSize=str(100 << 20))
+    with pytest.raises(CareError, match=r"no space left on device.*kept: make room"):
+        save(answers, method=method, etcdctl="/etcdctl", runner=program)
+    assert left(tmp_path) == []
+
+
+def test_when_both_ways_fail_both_are_told(save: Any, tmp_path: Path) -> None:
+    answers = replies((503, b'{"message":"etcdserver: server stopped"}'), dbSize=str(100 << 20))
+    with pytest.raises(CareError, match=r"server stopped. Nothing of it was kept: see with etcd_info") as caught:
+        save(answers, etcdctl="/etcdctl", runner=Etcdctl(rc=1))
+    assert "it went wrong" in caught.value.results["warnings"][0] and left(tmp_path) == []
+
+
 def test_the_gateway_helps_out_when_etcdctl_fails(save: Any) -> None:
     big = {"dbSize": str(100 << 20)}
     answers = replies(GOOD_STREAM, **big)
     result = save(answers, etcdctl="/etcdctl", runner=Etcdctl(rc=1), warnings=True)
     assert result["changed"] and result["snapshot"]["method"] == "gateway"
-    assert "through the gateway instead" in result["warnings"][0]
+    assert "The gateway was used instead" in result["warnings"][0]
 
 
 BAD_CERTIFICATE = (503, b'{"error":"connection error: tls: bad certificate","code":14}')
@@ -314,6 +370,8 @@ def test_what_dead_runs_left_is_cleaned_up_and_what_others_write_is_not(save: An
     backups = tmp_path / "backups"
     backups.mkdir(mode=0o700)
     for name in ("etcd-cp1-1.db.part", "etcd-cp1-1.db.part.etcdctl.part", "etcd-cp1-2.db.part.etcdctl", "other.part"):
+        (backups / name).write_bytes(b"x")
+    for name in ("before-restore-20260101T020304Z-1a2b3c.db.part", "salvaged-20260101T020304Z-1a2b3c.db.part"):
         (backups / name).write_bytes(b"x")
     with WholeFile(str(backups / "etcd-cp1-3.db")):
         (backups / "etcd-cp1-3.db.part.etcdctl").write_bytes(b"x")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_shelf as shelf
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_snapshot as snapshots
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
@@ -74,3 +77,27 @@ def test_default_names_sort_by_time() -> None:
     names = [snapshots.default_name("cp1", when) for when in (1_700_000_000, 1_700_000_001, 1_800_000_000)]
     assert names == sorted(names) and names[0] == "etcd-cp1-20231114T221320Z.db"
     snapshots.check_name(names[0])
+
+
+@pytest.mark.parametrize("taken", ["01.01.2026 02:03", 1767232984, {"at": "noon"}, None, ""])
+def test_a_time_that_cannot_be_read_is_not_known(tmp_path: Path, taken: Any) -> None:
+    file = tmp_path / "good.db"
+    file.write_bytes(WHOLE)
+    said = {"schema": 1, "sha256": hashlib.sha256(WHOLE).hexdigest(), "taken": taken}
+    (tmp_path / "good.db.json").write_text(json.dumps(said))
+    found = snapshots.existing(str(file))
+    assert found is not None and "taken" not in found
+    # Listed all the same, by when the file was written last.
+    listed = shelf.inspected(shelf.one(str(file)), True, file.stat().st_mtime + 60)
+    assert (listed["good"], listed["age"]) == (True, 60)
+    assert listed["taken"] == snapshots.iso(file.stat().st_mtime)
+
+
+def test_a_sidecar_of_before_is_as_good_as_ever(tmp_path: Path) -> None:
+    file = tmp_path / "good.db"
+    file.write_bytes(WHOLE)
+    said = {"schema": 1, "sha256": hashlib.sha256(WHOLE).hexdigest(), "taken": "2026-01-01T02:03:04Z"}
+    (tmp_path / "good.db.json").write_text(json.dumps(said))
+    listed = shelf.inspected(shelf.one(str(file)), True, 1767233044)
+    assert (listed["good"], listed["ours"], listed["taken"], listed["age"]) == (True, True, said["taken"], 60)
+    assert listed["kubernetes_version"] is listed["etcd_image"] is listed["encryption_config_sha256"] is None

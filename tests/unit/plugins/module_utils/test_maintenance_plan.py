@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._maintenance_plan import Request, View, decide, gate
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._maintenance_plan import (
+    Request,
+    View,
+    api_servers,
+    decide,
+    gate,
+    with_answers,
+)
 
 WISH = {"nodes": ["w1", "w2"], "reboot": "always", "packages": False, "tasks": []}
 
@@ -193,16 +200,58 @@ def test_refuses_when_too_much_is_missing_already() -> None:
     nodes = [node("cp1"), node("w1"), node("w2", ready=False), node("w3", ready=False)]
     said = refusals(view(masters=1, targets=["w1"], nodes=nodes))
     assert "Only 2 of 4 nodes are Ready" in said and "51 %" in said and "w2, w3" in said
-    assert refusals(view(masters=1, targets=["w1"], nodes=nodes, min_healthy="50%")) == ""
+    assert refusals(view(masters=1, targets=["w1"], nodes=nodes, min_healthy="50%", max_unavailable="3")) == ""
     with pytest.raises(CareError, match="min_healthy is 'most'"):
         decide(view(min_healthy="most"))
 
 
 def test_refuses_beside_another_node_in_maintenance() -> None:
-    nodes = [node("cp1"), node("w1"), node("w2", owner="maintenance"), node("w3", owner="upgrade")]
+    nodes = [node("cp1"), node("w1"), node("w2", owner="maintenance"), node("w3")]
     said = refusals(view(masters=1, targets=["w1"], nodes=nodes))
     assert "Node w2 is out of service for 'maintenance' (run r0" in said and "w3" not in said
     assert refusals(view(masters=1, targets=["w1", "w2"], nodes=nodes)) == ""
+
+
+@pytest.mark.parametrize(
+    ("limit", "nodes", "batch", "said"),
+    [
+        pytest.param("1", [node("w3", ready=False)], ["w1"], "w3 (not Ready). With w1 that would be 2", id="not Ready"),
+        pytest.param("2", [node("w3", ready=False)], ["w1"], "", id="two may be"),
+        pytest.param("2", [node("w3", ready=False)], ["w1", "w2"], "With w1, w2 that would be 3", id="a batch of two"),
+        pytest.param("1", [node("w3", cordoned=True)], ["w1"], "w3 (cordoned by somebody else)", id="cordoned"),
+        pytest.param("1", [node("w3", owner="upgrade")], ["w1"], "w3 (cordoned for 'upgrade'", id="by an upgrade"),
+        pytest.param("1", [node("w2", cordoned=True)], ["w1"], "", id="cordoned, but meant"),
+        pytest.param("1", [node("w2", ready=False)], ["w1"], "w2 (not Ready)", id="meant, but not Ready"),
+        pytest.param("1", [node("w1", ready=False)], ["w1"], "", id="it is the one"),
+        pytest.param("1", [node("w2", ready=False, owner="maintenance")], ["w1"], "", id="ours comes back"),
+        pytest.param("1", [node("cp2", ready=False)], ["w1"], "", id="a master is no worker"),
+        pytest.param("1", [node("w3", ready=False)], ["cp1"], "", id="a master needs no worker's room"),
+    ],
+)
+def test_workers_that_are_out_of_service_already_count(limit: str, nodes: Any, batch: list[str], said: str) -> None:
+    changed = {n["metadata"]["name"] for n in nodes}
+    found = view(targets=["w1", "w2", "cp1"], max_unavailable=limit)
+    kept = [n for n in found.nodes if n["metadata"]["name"] not in changed]
+    refused = [why for why in gate(replace(found, nodes=[*kept, *nodes]), batch) if "max_unavailable" in why]
+    assert bool(refused) == bool(said) and all(said in why for why in refused), refused
+
+
+def test_fewer_go_at_a_time_while_others_are_away_and_those_that_are_away_go_first() -> None:
+    found = view(targets=["w1", "w2", "w3"], workers=4, max_unavailable="2")
+    nodes = [n for n in found.nodes if n["metadata"]["name"] not in ("w2", "w4")]
+    plan = decide(replace(found, nodes=[*nodes, node("w2", ready=False), node("w4", cordoned=True)]))
+    assert plan["refusals"] == [] and plan["order"] == {
+        "masters": [],
+        "workers": ["w2", "w1", "w3"],
+        "max_unavailable": 1,
+    }
+
+
+def test_the_masters_api_servers_count_as_they_answer_now() -> None:
+    found = view(targets=["cp1"])
+    assert api_servers(found) == {"cp1": "10.0.0.1:6443", "cp2": "10.0.0.2:6443", "cp3": "10.0.0.3:6443"}
+    now = with_answers(found, {"cp1": True, "cp2": False, "cp3": False})
+    assert gate(found, ["cp1"]) == [] and "No API server but that of cp1" in " ".join(gate(now, ["cp1"]))
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,20 @@ def test_what_is_released_leaves_nothing_behind(units: Path) -> None:
 def test_a_systemd_that_does_not_take_it_is_told_of(units: Path) -> None:
     with pytest.raises(CareError, match="does not read"):
         _restore_hold.hold(UNITS, Systemd(rc=1))
+
+
+def test_a_unit_that_is_held_forgets_whom_it_was_told_to_join(units: Path) -> None:
+    systemd = Systemd()
+    for kind in ("conf", "env", "json"):
+        path = Path(_restore_hold.told_path("etcd.service", kind))
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    _restore_hold.hold(["etcd.service"], systemd)
+    assert [path.name for path in units.rglob("*.*") if path.is_file()] == [_restore_hold.NAME]
+    assert systemd.argvs == [["systemctl", "daemon-reload"]]
+    # Held already, as after a restart in the middle of a roll-back.
+    Path(_restore_hold.told_path("etcd.service", "conf")).touch()
+    _restore_hold.hold(["etcd.service"], systemd)
+    assert len(systemd.argvs) == 2
+    _restore_hold.release(["etcd.service"], systemd)
+    assert list(units.rglob("*")) == []

@@ -52,7 +52,7 @@ def test_the_change_is_proven_before_the_outage(tmp_path: Path) -> None:
     fake = FakeHost(tmp_path)
     fake.write("etcd", "--name=cp2")
     with pytest.raises(CareError, match="whom to join"):
-        make_empty(str(tmp_path / "room"), fake.host.look("etcd"))
+        make_empty(str(tmp_path / "room"), fake.host)
 
 
 def test_a_parked_manifest_is_told_once(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_no_data_takes_the_place_of_the_old_and_gives_it_back(tmp_path: Path) ->
     os.makedirs(places.live)
     Path(places.live, "db").write_text("old")
     for _again in (1, 2):
-        make_empty(places.room, fake.host.look("etcd"))
+        make_empty(places.room, fake.host)
     swap(places)
     assert is_swapped(places)
     assert os.listdir(places.live) == []

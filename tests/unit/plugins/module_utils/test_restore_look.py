@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, Optional
 
@@ -14,6 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate import CLIENT_AUTH, SERVER_AUTH
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import Answer, Seen, judge
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import ca_sha256
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 
@@ -69,6 +72,27 @@ def test_a_static_pods_image_says_its_version(fake: FakeHost) -> None:
     assert _restore_look.version_of(fake.host.look("kube-apiserver"), fake.runner) == "1.34.4"
 
 
+def test_the_encryption_configuration_is_found_where_the_container_has_it(fake: FakeHost, tmp_path: Path) -> None:
+    config = tmp_path / "enc.yaml"
+    config.write_text("keys")
+    digest = hashlib.sha256(b"keys").hexdigest()
+    path = fake.write("kube-apiserver", "--encryption-provider-config=/enc/enc.yaml")
+    pod = json.loads(path.read_text())
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "enc", "mountPath": "/enc"}]
+    pod["spec"]["volumes"] = [{"name": "enc", "hostPath": {"path": str(tmp_path)}}]
+    path.write_text(json.dumps(pod))
+    assert _restore_look.encryption_config(fake.host.look("kube-apiserver"), fake.runner) == digest
+
+
+def test_the_encryption_configuration_of_a_unit(fake: FakeHost, tmp_path: Path) -> None:
+    config = tmp_path / "enc.yaml"
+    config.write_text("keys")
+    server = stopped(fake, "kube-apiserver", f"--encryption-provider-config={config}")
+    assert _restore_look.encryption_config(server, fake.runner) == hashlib.sha256(b"keys").hexdigest()
+    config.unlink()
+    assert _restore_look.encryption_config(server, fake.runner) is None
+
+
 def pem(content: bytes) -> str:
     return f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(content).decode()}\n-----END CERTIFICATE-----\n"
 
@@ -110,3 +134,20 @@ def test_members_that_could_not_be_compared(
     path.write_text(pem(b"whatever" + usages))
     found = _restore_look.gateway_obstacle({"cert-file": str(path), **flags})
     assert (said in (found or "")) if said else found is None
+
+
+@pytest.mark.parametrize(
+    ("leader", "majority"),
+    [("1", True), ("0", False)],
+)
+def test_a_full_single_member_is_no_lost_cluster(leader: str, majority: bool) -> None:
+    """Else it would be rewound without its name typed."""
+    status = {
+        "header": {"cluster_id": "7", "member_id": "1", "revision": "9"},
+        "leader": leader,
+        "errors": ["memberID:1 alarm:NOSPACE "],
+    }
+    member = {"ID": "1", "name": "cp1", "peerURLs": ["https://10.0.0.1:2380"], "clientURLs": ["https://10.0.0.1:2379"]}
+    seen = Seen(Answer(status), [member], {"1": Answer(status)}, [])
+    summary = _restore_look.etcd_summary(judge(seen, "https://127.0.0.1:2379"))
+    assert (summary["answers"], summary["quorum"], summary["revision"]) == (True, majority, 9)

@@ -140,6 +140,7 @@ def test_the_newest_data_is_kept() -> None:
         ({"components": components("systemd", kube_apiserver={"kind": "absent"})}, "has no kube-apiserver"),
         ({"components": components("systemd", kube_scheduler={"masked": True})}, "unmask kube-scheduler.service"),
         ({"obstacles": ["There is no kubeconfig."]}, "master-2: There is no kubeconfig."),
+        ({"peer_obstacles": ["Its certificate has ended."]}, "master-2: Its certificate has ended."),
         ({"data_dir": "default.etcd"}, "absolute path"),
         ({"wal_dir": "/wal"}, "move the files of /wal to /var/lib/etcd/member/wal"),
         ({"kubelet": False}, "No kubelet runs"),
@@ -147,6 +148,9 @@ def test_the_newest_data_is_kept() -> None:
         ({"kubelet": False, "components": components(etcd={"kind": "systemd"})}, "No kubelet runs"),
         ({"peer_url": None}, "does not say"),
         ({"etcd_version": "3.5.24-0"}, "etcd 3.6"),
+        ({"etcd_version": "3.5.9-0"}, "master-2's etcd 3.5.9 cannot be asked for the hash"),
+        ({"etcd_version": "3.4.27"}, "3.5.10 and newer can"),
+        ({"etcd_version": "3.4"}, "3.5.10 and newer can"),
         ({"kubernetes_version": "1.35.4"}, "Kubernetes 1.34.4"),
         ({"quota": 1 << 20}, "quota"),
         ({"free": 1 << 20}, "make room"),
@@ -164,6 +168,83 @@ def test_what_cannot_work_is_refused(change: dict[str, Any], said: str) -> None:
     assert said in " ".join(made(seen)["refusals"])
 
 
+def test_one_alone_has_no_peers() -> None:
+    assert made(looks(1, peer_obstacles=["Its certificate has ended."]))["refusals"] == []
+
+
+@pytest.mark.parametrize(("present", "said"), [("e" * 64, None), ("f" * 64, "here ffffffffffffffff...")])
+def test_what_was_encrypted_must_be_readable(present: str, said: str | None) -> None:
+    refusals = made(looks(encryption_config_sha256=present), snapshot(encryption_config_sha256="e" * 64))["refusals"]
+    assert (said in " ".join(refusals)) if said else refusals == []
+
+
+@pytest.mark.parametrize("version", [None, "3.5", "3.5.10-0", "3.5.24-0"])
+def test_an_etcd_whose_data_can_be_compared(version: str | None) -> None:
+    assert made(looks(etcd_version=version), snapshot(cluster_version="3.5.0"))["refusals"] == []
+
+
+def test_no_quota_is_none() -> None:
+    assert made(looks(quota=-1, free=20 << 30), snapshot(size=4 << 30))["refusals"] == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "host", "etcd", "refused"),
+    [
+        # 1 GiB of snapshot, 1 GiB of present data, 2 GiB free.
+        ("all_members", "master-2", {}, True),
+        ("seed_and_join", "master-1", {}, True),
+        ("seed_and_join", "master-2", {}, False),
+        # It has the newest data, of which a snapshot is kept.
+        ("seed_and_join", "master-2", alive(), True),
+    ],
+)
+def test_one_that_joins_needs_less_room(mode: str, host: str, etcd: dict[str, Any], refused: bool) -> None:
+    seen = looks(free=10 << 30, db_size=1 << 30)
+    seen[host]["free"] = 2 << 30
+    seen[host]["etcd"].update(etcd)
+    refusals = " ".join(made(seen, snapshot(size=1 << 30), mode=mode, confirm="kubernetes")["refusals"])
+    assert (f"{host} has 2048 MiB free" in refusals) if refused else refusals == ""
+
+
+def test_why_no_safety_snapshot_is_taken() -> None:
+    assert "No etcd member answers: the present" in " ".join(made(looks())["warnings"])
+    seen = looks(1, etcd={"answers": True, "snapshot_refusal": "This member has the alarm CORRUPT."})
+    assert "master-1: This member has the alarm CORRUPT." in " ".join(made(seen)["warnings"])
+
+
+MEMBERS = [{"id_hex": str(number), "name": f"cp{number}", "peer_urls": []} for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("change", "about", "asked", "missing"),
+    [
+        # Nothing runs: who else belongs to it is on the disk.
+        ({"data": {"problem": None, "members": MEMBERS}}, {}, {}, "cp2,cp3"),
+        ({"data": {"problem": None, "members": MEMBERS}}, {}, {"without": ("cp2", "cp3")}, None),
+        ({"data": {"problem": None, "members": MEMBERS[:1]}}, {"members": MEMBERS}, {}, None),
+        # Its database is broken or gone: only the snapshot tells.
+        ({"data": {"problem": "page 7 is broken"}}, {"members": MEMBERS}, {}, "cp2,cp3"),
+        ({"data": None}, {"members": MEMBERS}, {}, "cp2,cp3"),
+        ({"data": None}, {"members": MEMBERS}, {"foreign": True}, None),
+        # A cluster that works knows its members better than a snapshot or an old disk.
+        ({"etcd": alive(members=MEMBERS[:1])}, {"members": MEMBERS}, {"confirm": "kubernetes"}, None),
+        ({"etcd": {"answers": True, "members": MEMBERS}}, {}, {}, "cp2,cp3"),
+    ],
+)
+def test_masters_that_are_left_out_have_to_be_named(
+    change: dict[str, Any], about: dict[str, Any], asked: dict[str, Any], missing: str | None
+) -> None:
+    refusals = " ".join(made(looks(1, **change), snapshot(**about), **asked)["refusals"])
+    assert (f"etcd_restore_without={missing}," in refusals) if missing else refusals == ""
+
+
+def test_a_disk_from_before_a_member_was_removed_is_passed_over() -> None:
+    seen = looks(2)
+    seen["master-1"]["etcd"].update(alive(members=MEMBERS[:2]))
+    seen["master-2"]["data"] = {"problem": None, "members": MEMBERS}
+    assert made(seen, confirm="kubernetes")["refusals"] == []
+
+
 @pytest.mark.parametrize(
     ("about", "asked", "said"),
     [
@@ -176,7 +257,12 @@ def test_what_cannot_work_is_refused(change: dict[str, Any], said: str) -> None:
         ({"root_ca_sha256": None, "ca_sha256": "ca"}, {}, None),
         ({}, {"max_age": 3599}, "1 h 0 min old"),
         ({}, {"max_age": 3600}, None),
-        ({"taken": None}, {"max_age": 10}, None),
+        ({"taken": None}, {"max_age": 10}, "Nobody wrote down when"),
+        ({"taken": None}, {}, None),
+        ({"encryption_config_sha256": "e" * 64}, {}, "master-3's API server has none"),
+        ({"encryption_config_sha256": "e" * 64}, {"allow_encryption_change": True}, None),
+        ({"encryption_config_sha256": None}, {}, None),
+        ({"cluster_version": None, "etcd_version": "3.5.24"}, {}, "etcd 3.5"),
         ({"kubernetes_version": "v1.33.1"}, {}, "allow_version_change"),
         ({"kubernetes_version": "v1.33.1"}, {"allow_version_change": True}, None),
         ({"kubernetes_version": None}, {}, None),
@@ -203,6 +289,21 @@ def test_nodes_that_would_be_lost_are_named() -> None:
     assert joined_after(seen, snapshot()) == ["w2"]
     assert any("w2" in warning for warning in made(seen)["warnings"])
     assert joined_after(looks(), snapshot()) is None
+
+
+def test_an_alarm_in_the_snapshot_is_told() -> None:
+    about = snapshot(alarms=[{"member": "5", "alarm": "NOSPACE"}])
+    assert "alarm NOSPACE" in " ".join(made(looks(), about)["warnings"])
+    assert "alarm" not in " ".join(made(looks())["warnings"])
+
+
+def test_nodes_that_are_not_well_before_are_named() -> None:
+    seen = looks()
+    assert made(seen)["unready_nodes"] is None
+    seen["master-2"]["unready"] = ["w2"]
+    found = made(seen)
+    assert found["unready_nodes"] == ["w2"]
+    assert "does not wait for them: w2." in " ".join(found["warnings"])
 
 
 def test_the_same_snapshot_is_restored_once() -> None:

@@ -58,6 +58,31 @@ def test_without_its_log_the_database_counts(tmp_path: Path) -> None:
     assert (found["problem"], found["committed"], found["cluster_id"]) == (None, None, None)
 
 
+def without_keys(index: int) -> bytes:
+    """The database of a member that was started without data: a cluster, and no key in it."""
+    root = [
+        (b"key", fakes.small_bucket([]), True),
+        (b"members", fakes.small_bucket([]), True),
+        (b"meta", fakes.small_bucket([(b"consistent_index", index.to_bytes(8, "big"))]), True),
+    ]
+    return b"".join([fakes.meta(0, 99, 4, 1), fakes.meta(1, 3, 4, 2), b"\0" * fakes.PAGE_SIZE, fakes.leaf(3, root)])
+
+
+@pytest.mark.parametrize(
+    ("log", "empty"),
+    [
+        (None, True),
+        (METADATA_RECORD + state(1, 3), True),
+        # What is in the log may be keys.
+        (METADATA_RECORD + state(2, 40), False),
+    ],
+)
+def test_a_member_that_came_back_empty_has_nothing_to_salvage(tmp_path: Path, log: bytes | None, empty: bool) -> None:
+    found = data_on_disk(member(tmp_path, without_keys(3), log))
+    assert found is not None
+    assert (found["problem"] == "no key was ever written to its database") is empty
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 8192, fakes.database()[:5000]])
 def test_a_broken_disk_is_a_sentence(tmp_path: Path, content: bytes) -> None:
     found = data_on_disk(member(tmp_path, content))

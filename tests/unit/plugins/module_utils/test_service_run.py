@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pathlib
 import signal
@@ -20,6 +21,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _service_stop,
     _service_timer,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Service
@@ -360,13 +362,37 @@ def test_etcd_is_gone_only_when_nobody_holds_its_database(tmp_path: pathlib.Path
     (tmp_path / "member" / "snap").mkdir(parents=True)
     database = tmp_path / "member" / "snap" / "db"
     database.touch()
-    argv = ["etcd", f"--data-dir={tmp_path}"]
-    assert _service_stop.still_held(argv) is None
+    assert _service_stop.still_held(str(tmp_path)) is None
     with database.open("rb") as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
-        assert "still holds" in str(_service_stop.still_held(argv))
-    assert _service_stop.still_held(argv) is None
-    assert _service_stop.still_held(["etcd"]) is None
+        assert "still holds" in str(_service_stop.still_held(str(tmp_path)))
+    assert _service_stop.still_held(str(tmp_path)) is None
+    assert _service_stop.still_held("/nowhere") is None
+
+
+@pytest.mark.parametrize("where", ["flag", "file", "unreadable file"])
+def test_the_database_is_found_wherever_etcd_has_its_settings(
+    world: World, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    file = tmp_path / "etcd.conf.json"
+    file.write_text(json.dumps({"data-dir": "/srv/etcd"}))
+    flags = {"flag": ["--data-dir=/srv/etcd"], "file": [f"--config-file={file}"]}
+    unreadable = ["--config-file=/nowhere", "--data-dir=/srv/etcd"]
+    world.fake.start_unit("etcd.service", "etcd", *flags.get(where, unreadable))
+    held: list[str] = []
+
+    def still_held(data_dir: str) -> None:
+        held.append(data_dir)
+
+    def runner(argv: list[str], **more: Any) -> Done:
+        if argv[:2] == ["kubectl", "patch"]:
+            return Done(argv, 0, pathlib.Path(argv[argv.index("--patch-file") + 1]).read_text(), "")
+        return world.fake.runner(argv, **more)
+
+    monkeypatch.setattr(_service_stop, "still_held", still_held)
+    monkeypatch.setattr(world.fake.host, "runner", runner)
+    world.care("etcd", "stopped", allow_outage=True)
+    assert held and set(held) == {"/srv/etcd"}
 
 
 def test_a_signal_reaches_only_the_process_that_was_meant(world: World) -> None:

@@ -14,6 +14,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command 
     command_of,
     environment_file,
     environment_files,
+    exec_starts,
     expanded,
     read_command,
 )
@@ -113,3 +114,33 @@ def test_the_environment_file_is_read(tmp_path: Path) -> None:
     command = read_command("etcd.service", runner)
     assert command is not None
     assert command.environment == {"ETCD_DATA_DIR": "/srv/etcd"}
+
+
+# What systemctl cat shows: each file under its name.
+CAT = """# /etc/systemd/system/etcd.service
+[Unit]
+Description=ExecStart=no
+[Service]
+ExecStart = /usr/bin/etcd \\
+  # what it is called
+  --name="my etcd" \\
+  --data-dir=%S/etcd
+ExecStartPre=/bin/true
+
+# /etc/systemd/system/etcd.service.d/10-user.conf
+[Service]
+User=etcd
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ("", ['/usr/bin/etcd    --name="my etcd"    --data-dir=%S/etcd']),
+        ("[Service]\nExecStart=\n", []),
+        ("[Service]\nExecStart=\nExecStart=-/opt/etcd $FLAGS\n", ["-/opt/etcd $FLAGS"]),
+        ("[Service]\n[Install]\nExecStart=\n", ['/usr/bin/etcd    --name="my etcd"    --data-dir=%S/etcd']),
+    ],
+)
+def test_commands_as_they_are_written(more: str, found: list[str]) -> None:
+    assert exec_starts(CAT + more) == found

@@ -15,6 +15,7 @@ HURRY = (
     ("_drain_pods._LOOK_EVERY", 0.05),
     ("_drain_pods._LOOK_AT_MOST_EVERY", 0.05),
     ("_drain_pods._LATE_ARRIVALS", 0.05),
+    ("_drain_pods._SCHEDULER_LAG", 0.2),
     ("_drain_node._LOOK_AT_NODE_EVERY", 0.1),
     ("_drain_node._LOOK_AT_VOLUMES_EVERY", 0.05),
     ("_drain_replicas._LOOK_EVERY", 0.05),

@@ -258,3 +258,23 @@ def test_a_step_of_a_run_that_lost_its_lock_does_nothing(api: FakeApi, lock: Any
     age(api, 100)
     assert run_module("cluster_health", {**given, "lock_run": "r2"})["healthy"]
     assert run_module("cluster_health", {**given, "lock_run": "r1"}, check=True)["healthy"]
+
+
+def test_before_a_long_step_the_lock_is_renewed_and_never_taken(api: FakeApi, lock: Any) -> None:
+    lock()
+    age(api, 600)
+    old = lease(api)["spec"]["renewTime"]
+    result = lock(state="renewed")
+    assert not result["changed"] and result["held"] and result["action"] == "renewed"
+    assert lease(api)["spec"]["renewTime"] > old and result["holder"]["run"] == "r1"
+    refused = lock("r2", state="renewed")
+    assert refused["failed"] and "r2, has lost the lock" in refused["msg"] and "run r1" in refused["msg"]
+    lock(state="released")
+    gone = lock(state="renewed")
+    assert gone["failed"] and "nobody holds it" in gone["msg"] and _lock.PATH not in api.objects
+
+
+def test_check_mode_renews_nothing(api: FakeApi, lock: Any) -> None:
+    lock()
+    writes = api.writes
+    assert not lock(state="renewed", check=True).get("failed") and api.writes == writes

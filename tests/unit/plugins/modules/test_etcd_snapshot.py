@@ -168,6 +168,22 @@ def test_pruning_never_leaves_only_damaged_ones(snapshot: Run, tmp_path: Path) -
     assert not snapshot("pruned", keep_last=0)["changed"]
 
 
+def test_pruning_counts_no_snapshot_with_a_sidecar_of_another(snapshot: Run, tmp_path: Path) -> None:
+    longer = fakes.snapshot(fakes.database(more=[(b"d", b"1")]))
+    put(tmp_path, "new.db", "2026-01-03T00:00:00Z")
+    put(tmp_path, "swapped.db", "2026-01-02T00:00:00Z").write_bytes(longer)
+    for name, revision in (("new.db", 6), ("swapped.db", 6)):
+        sidecar = tmp_path / f"{name}.json"
+        sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "revision": revision}))
+    put(tmp_path, "old.db", "2026-01-01T00:00:00Z")
+    put(tmp_path, "oldest.db", "2025-12-31T00:00:00Z")
+    put(tmp_path, "cut.db", "2026-01-02T12:00:00Z").with_name("cut.db.json").write_text('{"schema": 1, "sha')
+    result = snapshot("pruned", keep_last=2, keep_hourly=0, keep_daily=0, keep_weekly=0)
+    assert [one["name"] for one in result["kept"]] == ["new.db", "old.db"] and result["removed"] == ["oldest.db"]
+    assert sorted(result["damaged"]) == ["cut.db", "swapped.db"] and result["others"] == []
+    assert "move it away" in snapshot("absent", name="cut.db")["msg"]
+
+
 def test_a_directory_that_is_not_there_holds_nothing(info: Run, tmp_path: Path) -> None:
     assert info(dir=str(tmp_path / "none"))["snapshots"] == []
 

@@ -49,6 +49,8 @@ def test_every_pod_goes_and_the_result_says_so(api: FakeApi, drain: Any) -> None
     note = json.loads(api.nodes["w1"]["metadata"]["annotations"][_cordon.ANNOTATION])
     assert (note["owner"], note["run"]) == ("upgrade", "r1")
     assert "pod: shop/a3" in result["diff"]["before"] and "pod: shop/a3" not in result["diff"]["after"]
+    taint = "taint: node.kubernetes.io/unschedulable:NoSchedule\n"
+    assert taint not in result["diff"]["before"] and taint in result["diff"]["after"]
 
 
 def test_cordon_and_owner_are_one_request(api: FakeApi, drain: Any) -> None:

@@ -1,0 +1,1 @@
+kubeadm_upgrade.py
