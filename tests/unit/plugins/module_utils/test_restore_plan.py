@@ -424,6 +424,12 @@ def test_old_data_that_was_removed_on_one_master_is_given_back_on_none() -> None
     assert "/var/backups/before.db on master-1" in said
 
 
+def test_a_restore_that_was_only_staged_later_hides_none_from_a_rollback() -> None:
+    seen = looks(state=state("staged", run="r2"), touched=state("done"))
+    found = made(seen, rollback=True)
+    assert (found["action"], found["run"], found["refusals"]) == ("rollback", "r1", [])
+
+
 def test_another_run_that_has_staged_is_not_overtaken() -> None:
     busy = {"running": [{"pid": 5, "start": 50}]}
     seen = looks(state=state("staged"))
