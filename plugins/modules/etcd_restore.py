@@ -28,7 +28,8 @@ attributes:
     support: none
     details: What changes is a database.
   idempotent:
-    support: full
+    support: partial
+    details: V(agree) notes each time what it has seen, and is changed then.
   platform:
     support: full
     details: Linux with systemd.
