@@ -37,12 +37,13 @@ def stage(step: Restore) -> dict[str, Any]:
     :raises CareError: another run is at work, or the data cannot be made.
     """
     now = standing(step.state)
-    if now != step.plan["seen"].get(step.node):
-        raise CareError(f"Another run is at work on {step.node}: it is at {now} since this one looked.")
-    forget_staged(step)
-    home = _record.private_directory("restore", step.run, directory=step.host.directory)
-    made = [home]
+    home = os.path.join(step.host.directory, _restore_state.FOLDER, step.run)
+    made = [home]  # the snapshot has been sent there
     try:
+        if now != step.plan["seen"].get(step.node):
+            raise CareError(f"Another run is at work on {step.node}: it is at {now} since this one looked.")
+        forget_staged(step)
+        _record.private_directory(_restore_state.FOLDER, step.run, directory=step.host.directory)
         return _stage(step, home, made)
     except BaseException:
         if standing(_restore_state.load(step.host.directory)) == now:

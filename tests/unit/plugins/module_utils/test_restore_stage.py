@@ -47,6 +47,14 @@ def test_a_staging_that_fails_leaves_nothing(step: Restore) -> None:
     assert (state or {})["run"] == DONE
 
 
+def test_another_run_is_left_alone_and_nothing_of_this_one_stays(step: Restore) -> None:
+    _restore_state.save({"run": OTHER, "home": "/nowhere"}, "armed", step.host.directory)
+    mine, other = of_run(step, MINE), of_run(step, OTHER)
+    with pytest.raises(CareError, match="Another run is at work"):
+        Restore(step.host, step.options).take("stage")
+    assert (mine.exists(), other.exists()) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("run", "name", "stays"),
     [
