@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import time
@@ -36,6 +37,7 @@ class ActionModule(ActionBase):
             try:
                 self._send(str(arguments["snapshot"]), arguments["plan"])
             except CareError as error:
+                self._forget(arguments["plan"])
                 return {**result, "failed": True, "msg": error.message}
         result.update(self._execute_module(task_vars=task_vars))
         return result
@@ -57,6 +59,12 @@ class ActionModule(ActionBase):
                     self._piece(target, offset, file.read(PIECE))
         except OSError as error:
             raise CareError(f"{source} on the controller cannot be read: {error.strerror}.") from error
+
+    def _forget(self, plan: dict[str, Any]) -> None:
+        """What came of a snapshot that did not come whole takes no room from the next try."""
+        home = shlex.quote(f"{DIRECTORY}/{FOLDER}/{plan['run']}")
+        with contextlib.suppress(AnsibleConnectionFailure):
+            self._low_level_execute_command(f"rm -f {home}/snapshot.db; rmdir {home} || true")
 
     @staticmethod
     def _said(answer: dict[str, Any]) -> str:

@@ -8,7 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import ROLLED_BACK, ROLLING_BACK
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
+    ROLLED_BACK,
+    ROLLING_BACK,
+    touched,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import (
     SERVERS,
     give_back,
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 
 def rollback(step: Restore) -> dict[str, Any]:
     """Stop all, put the old data in its place, and start etcd on it."""
+    earlier = touched(step.state, step.host.directory)
+    if earlier and earlier["run"] == step.run:
+        step.state = earlier
     state = step.known()
     if state["phase"] == ROLLED_BACK:
         return step.shown()

@@ -164,6 +164,7 @@ def go_on(
 ) -> dict[str, Any]:
     """What becomes of a restore that an earlier run has begun."""
     if begun is None:
+        looks = {host: {**seen, "state": seen.get("touched") or seen["state"]} for host, seen in looks.items()}
         found = [seen["state"] for seen in looks.values() if seen["state"] and seen["state"]["phase"] == "done"]
         begun = max(found, key=lambda state: str(state["updated"]), default=None)
     if begun is None:
@@ -202,6 +203,7 @@ def go_on(
         "seen": runs_seen(looks),
         "mode": mode,
         "seed": begun.get("seed"),
+        "in_use": in_use(here, begun),
         "joiners": sorted(host for host, state in here.items() if state.get("joins")),
         **{name: begun[name] for name in shared},
     }

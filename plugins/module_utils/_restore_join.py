@@ -19,47 +19,21 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_member i
     promote_through,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree import Agreement
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_manifest import (
+    argv_of,
+    manifest_of,
+    text_of,
+    told,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import reached
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import units_of
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import wait_until
 
 if TYPE_CHECKING:
     from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import Restore
 
-_CLUSTER, _STATE = "--initial-cluster=", "--initial-cluster-state="
 _TIMEOUT = 3.0
-
-
-def told(manifest: str, flags: dict[str, str], cluster: str) -> str:
-    """A manifest of etcd's whose member joins ``cluster``; all else in it stays as it is, comments included.
-
-    :param flags: what it says now. These very words are replaced, so nothing has to be known of YAML.
-    :raises CareError: they are not in it just once.
-    """
-    old = _CLUSTER + flags.get("initial-cluster", "")
-    if manifest.count(old) != 1:
-        raise CareError(f"The manifest of etcd does not have {old} just once, so it cannot be told whom to join.")
-    state = _STATE + flags.get("initial-cluster-state", "")
-    if "initial-cluster-state" in flags:
-        return manifest.replace(old, _CLUSTER + cluster).replace(state, _STATE + "existing")
-    # kubeadm writes no such flag for the first master; a line of its own, written like the one before it.
-    line = next(one for one in manifest.splitlines() if old in one)
-    lines = [line.replace(old, new) for new in (_CLUSTER + cluster, _STATE + "existing")]
-    return manifest.replace(line, "\n".join(lines))
-
-
-def _manifest(etcd: Service) -> str:
-    """Where the manifest lies now."""
-    paths = [*etcd.manifests, *etcd.parked]
-    if not paths:
-        raise CareError(f"{os.uname().nodename} has no manifest of etcd.")
-    return paths[0]
-
-
-def _text(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
-        return file.read()
 
 
 def make_empty(room: str, host: Host) -> None:
@@ -68,7 +42,7 @@ def make_empty(room: str, host: Host) -> None:
     if etcd.unit:
         _restore_told.plan(etcd.unit.name, "proof", host.runner)
     else:
-        told(_text(_manifest(etcd)), settings(etcd.argv), "proof")
+        told(text_of(manifest_of(etcd)), settings(etcd.argv), "proof")
     os.makedirs(os.path.join(room, "new", "member"), mode=0o700, exist_ok=True)
 
 
@@ -78,22 +52,17 @@ def tell(host: Host, cluster: str) -> None:
     if etcd.unit:
         _restore_told.tell(etcd.unit.name, cluster, host.runner)
         return
-    path = _manifest(etcd)
-    flags = settings(_argv(etcd))
+    path = manifest_of(etcd)
+    flags = settings(argv_of(etcd))
     wanted = {**flags, "initial-cluster": cluster, "initial-cluster-state": "existing"}
     if flags == wanted:
         return
     mode = os.stat(path).st_mode & 0o777
-    before = _text(path)
+    before = text_of(path)
     _record.write_private(path, told(before, flags, cluster).encode(), mode=mode)
-    if settings(_argv(host.look("etcd"))) != wanted:
+    if settings(argv_of(host.look("etcd"))) != wanted:
         _record.write_private(path, before.encode(), mode=mode)
         raise CareError(f"{path} cannot be told of {cluster}: it is written in a way that was not expected.")
-
-
-def _argv(etcd: Service) -> list[str]:
-    """The command line of the manifest, also while another process runs."""
-    return etcd._replace(processes=[]).argv
 
 
 def join(step: Restore) -> dict[str, Any]:

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from typing import TYPE_CHECKING, Any, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_state
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_manifest, _restore_state
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import Wanted, parse_cluster, restore
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import give, make_missing, owner_of
@@ -24,7 +23,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look 
     find_etcd,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE, standing
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import prove_renames, room_for
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import ROOM, prove_renames, room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import SERVERS, units_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory
 
@@ -33,30 +32,47 @@ if TYPE_CHECKING:
 
 
 def stage(step: Restore) -> dict[str, Any]:
-    """Make the new data, and note all that the later steps have to know."""
-    state = step.state
-    if state and state["run"] == step.run:
-        return {"state": state}
-    now = standing(state)
-    if now != step.plan["seen"].get(step.node):
-        raise CareError(f"Another run is at work on {step.node}: it is at {now} since this one looked.")
-    forget_staged(step)
-    home = _record.private_directory("restore", step.run, directory=step.host.directory)
+    """Make the new data, and note all that the later steps have to know; of a failure nothing is left.
+
+    :raises CareError: another run is at work, or the data cannot be made.
+    """
+    now = standing(step.state)
+    home = os.path.join(step.host.directory, _restore_state.FOLDER, step.run)
+    made = [home]  # the snapshot has been sent there
+    try:
+        if now != step.plan["seen"].get(step.node):
+            raise CareError(f"Another run is at work on {step.node}: it is at {now} since this one looked.")
+        forget_staged(step)
+        _record.private_directory(_restore_state.FOLDER, step.run, directory=step.host.directory)
+        return _stage(step, home, made)
+    except BaseException:
+        if standing(_restore_state.load(step.host.directory)) == now:
+            for path in made:
+                shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _stage(step: Restore, home: str, directories: list[str]) -> dict[str, Any]:
+    """All of it, below ``home`` and what is added to ``directories``."""
     etcd = step.host.look("etcd")
     found = find_etcd(etcd, step.host.look("kube-apiserver"), step.options.etcd, step.host.runner)
     flags, access = found.flags, found.access
     data_dir = flags["data-dir"]
     owner = owner_of(data_dir, found.user, found.group)
     make_missing(data_dir, owner)
+    forget_unfinished(step, data_dir, ROOM)
     room = room_for(data_dir, home)
+    directories.append(room)
     private_directory(room)
     prove_renames(room, data_dir)
     old = etcd_now(etcd, access)
     safety = keep_present(step) if step.options.safety else salvaged(step)
     joins = flags["name"] not in parse_cluster(step.plan["initial_cluster"])
     made = None
+    manifest = None
     if joins:
         make_empty(room, step.host)
+        manifest = None if etcd.unit else _restore_manifest.keep(etcd, home)
     else:
         made = new_data(step, found, home, room)
     give(os.path.join(room, "new", "member"), owner)
@@ -87,6 +103,7 @@ def stage(step: Restore) -> dict[str, Any]:
         manifests_dir=step.host.manifests_dir(),
         units=units_of(step.host, ["etcd", *SERVERS]),
         safety=safety,
+        manifest_before=manifest,
     )
     return step.shown(restored=made, safety=safety)
 
@@ -113,24 +130,38 @@ def new_data(step: Restore, etcd: Found, home: str, room: str) -> dict[str, Any]
 
 
 def forget_staged(step: Restore) -> None:
-    """Remove what a run left that never came further than staging: it is all our own, and no data of etcd's."""
+    """Remove what runs left that never came further than staging: it is all our own, and no data of etcd's."""
+    forget_unfinished(step, os.path.join(step.host.directory, _restore_state.FOLDER))
     old = step.state
     if not old or not os.path.isdir(str(old.get("home"))):
         return
     if old["phase"] != "staged":
         # Its own directory tells what became of it, when this one's state takes its place.
-        path = os.path.join(old["home"], _restore_state.FILE)
-        _record.write_private(path, (json.dumps(old, indent=1, sort_keys=True) + "\n").encode())
+        _restore_state.keep(old, step.host.directory)
         return
     for path in sorted({old["home"], old["room"]}):
         if not os.path.exists(os.path.join(path, "previous")):
             shutil.rmtree(path, ignore_errors=True)
 
 
+def forget_unfinished(step: Restore, parent: str, prefix: str = "") -> None:
+    """Remove what runs left that were killed while they staged: no state tells of them."""
+    known = {step.run, step.state["run"] if step.state else None}
+    for name in os.listdir(parent) if os.path.isdir(parent) else []:
+        run = name[len(prefix) :]
+        if not name.startswith(prefix) or not _restore_state.is_run(run) or run in known:
+            continue
+        told = os.path.exists(_restore_state.path_of(step.host.directory, run))
+        if not told and not os.path.exists(os.path.join(parent, name, "previous")):
+            shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
+
+
 def keep_present(step: Restore) -> str:
     """A proven snapshot of what is about to be replaced; where it is."""
     saving = Saving(step.options.safety_dir, f"before-restore-{step.run}.db", None, "auto", step.options.timeout)
-    return str(save(step.options.etcd, saving, False, step.host.runner)["snapshot"]["path"])
+    path = str(save(step.options.etcd, saving, False, step.host.runner)["snapshot"]["path"])
+    step.changed = True
+    return path
 
 
 def salvaged(step: Restore) -> Optional[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
@@ -17,6 +18,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 
 FOLDER = "restore"
 FILE = "state.json"
+_RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 # How far a restore has come on a host. What ends in -ing was begun and may be half done.
 PHASES = (
     "staged",
@@ -61,13 +63,19 @@ def standing(state: Optional[dict[str, Any]]) -> Optional[str]:
     return f"{state['run']} {state['phase']} {state['updated']}" if state else None
 
 
-def path_of(directory: str = _record.DIRECTORY) -> str:
-    return os.path.join(directory, FOLDER, FILE)
+def is_run(name: str) -> bool:
+    """Whether that is what a plan calls a restore."""
+    return bool(_RUN.fullmatch(name))
 
 
-def load(directory: str = _record.DIRECTORY) -> Optional[dict[str, Any]]:
-    """The state of the newest restore on this host, or None."""
-    path = path_of(directory)
+def path_of(directory: str = _record.DIRECTORY, run: str = "") -> str:
+    """The file of the newest restore, or of an earlier one that another has taken the place of."""
+    return os.path.join(directory, FOLDER, run, FILE)
+
+
+def load(directory: str = _record.DIRECTORY, run: str = "") -> Optional[dict[str, Any]]:
+    """The state of the newest restore on this host, or of that earlier one, or None."""
+    path = path_of(directory, run)
     try:
         with open(path, encoding="utf-8") as file:
             state = json.load(file)
@@ -78,6 +86,20 @@ def load(directory: str = _record.DIRECTORY) -> Optional[dict[str, Any]]:
     if not isinstance(state, dict) or not {"run", "phase"} <= set(state):
         raise CareError(f"The restore's state {path} is not what this collection writes; move it away.")
     return state
+
+
+def keep(state: dict[str, Any], directory: str = _record.DIRECTORY) -> None:
+    """Let a restore's own directory tell what became of it, when another one's state takes its place."""
+    text = json.dumps(state, indent=1, sort_keys=True) + "\n"
+    _record.write_private(path_of(directory, state["run"]), text.encode())
+
+
+def touched(state: Optional[dict[str, Any]], directory: str = _record.DIRECTORY) -> Optional[dict[str, Any]]:
+    """The newest restore that has touched anything on this host: one that was only staged hides none."""
+    if state is None or state["phase"] != "staged":
+        return state
+    earlier = [load(directory, name) for name in os.listdir(os.path.join(directory, FOLDER)) if is_run(name)]
+    return max(filter(None, earlier), key=lambda one: str(one["updated"]), default=None)
 
 
 def save(state: dict[str, Any], phase: str, directory: str = _record.DIRECTORY) -> dict[str, Any]:

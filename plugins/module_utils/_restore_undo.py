@@ -13,6 +13,7 @@ from typing import Any, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _record,
     _restore_hold,
+    _restore_manifest,
     _restore_state,
     _service_manifest,
 )
@@ -119,6 +120,8 @@ def give_back(state: dict[str, Any], host: Host, timeout: float) -> dict[str, An
     access = Access(*state["access"])
     operate(host, access, state["kubeconfig"], SERVERS, "stopped", timeout)
     operate(host, access, state["kubeconfig"], ["etcd"], "stopped", timeout)
+    if state.get("manifest_before"):
+        _restore_manifest.put_back(host, state["manifest_before"])
     unswap(places_of(state))
     return state
 

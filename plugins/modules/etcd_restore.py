@@ -28,7 +28,8 @@ attributes:
     support: none
     details: What changes is a database.
   idempotent:
-    support: full
+    support: partial
+    details: V(agree) notes each time what it has seen, and is changed then.
   platform:
     support: full
     details: Linux with systemd.
@@ -216,6 +217,9 @@ look:
     state:
       description: Where the newest restore stands on this host; null when there was none.
       type: dict
+    touched:
+      description: The same of the newest restore that has changed anything, if the newest one was only staged.
+      type: dict
     old_data_gone:
       description: Whether somebody has removed the data from before that restore, so that it cannot be given back.
       type: bool
@@ -338,6 +342,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_watch im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import look
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import PHASES, Options, Restore
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import touched
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import QuickHost, old_data_gone
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
@@ -348,7 +353,8 @@ def step(module: AnsibleModule) -> dict[str, Any]:
     access = wanted_access(params)
     if params["phase"] == "look":
         seen = look(host, access, params["kubeconfig"])
-        return {"look": {**seen, "old_data_gone": old_data_gone(seen["state"])}}
+        earlier = touched(seen["state"], host.directory)
+        return {"look": {**seen, "touched": earlier, "old_data_gone": old_data_gone(earlier)}}
     if not (params["plan"] or {}).get("run"):
         raise CareError("This step needs the plan of the restore (option plan).")
     if module.check_mode:

@@ -109,7 +109,12 @@ class World:
         (root / "ansible.cfg").write_text("[defaults]\n")
 
     def play(
-        self, accidents: dict[str, dict[str, str]], seed: str = "", action: str = "restore", **variables: Any
+        self,
+        accidents: dict[str, dict[str, str]],
+        seed: str = "",
+        action: str = "restore",
+        in_use: tuple[str, ...] = (),
+        **variables: Any,
     ) -> Ended:
         plan = {
             "action": action,
@@ -119,6 +124,7 @@ class World:
             "snapshot": {"name": "a.db", "size": 1},
             "safety_host": None,
             "seed": seed or None,
+            "in_use": list(in_use),
             "joiners": [host for host in HOSTS if seed and host != seed],
         }
         (self.root / "told.json").write_text(json.dumps({"plan": plan, "accidents": accidents}))
@@ -188,6 +194,14 @@ def test_restored_data_that_is_served_stays(world: World) -> None:
     assert ended.rc != 0
     assert "rollback" not in {did for did, _host in ended.log}
     assert "API servers already serve the restored data and these masters cannot be asked: cp2." in ended.said
+
+
+def test_data_that_was_in_use_before_the_run_began_stays(world: World) -> None:
+    world.stand("serving")
+    ended = world.play({"cp2": {"start_api": "fails"}}, action="resume", in_use=("cp1", "cp3"))
+    assert ended.rc != 0
+    assert "rollback" not in {did for did, _host in ended.log}
+    assert "served the restored data before this run began, so nothing is rolled back by itself" in ended.said
 
 
 def test_a_failed_staging_touches_nothing(world: World) -> None:

@@ -11,8 +11,14 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _record,
+    _restore_manifest,
+    _restore_state,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import Undo
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import tell
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import Options, Restore
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import swap
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import old_data_gone
@@ -29,8 +35,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(tmp_path, monkeypatch)
 
 
-def take(world: World, phase: str, timeout: int = 60) -> dict[str, Any]:
-    options = Options({"run": "r1"}, {}, False, "/nowhere", 900, False, timeout, "/nowhere", NO_ACCESS)
+def take(world: World, phase: str, timeout: int = 60, run: str = "r1") -> dict[str, Any]:
+    options = Options({"run": run}, {}, False, "/nowhere", 900, False, timeout, "/nowhere", NO_ACCESS)
     done = Restore(world.fake.host, options).take(phase)
     world.fake.tick()
     return done
@@ -56,6 +62,48 @@ def test_a_cluster_that_worked_before_has_to_work_again(world: World) -> None:
     with pytest.raises(CareError, match="etcd"):
         take(world, "rollback_api", timeout=2)
     assert world.phase == "rolling_back"
+
+
+def test_a_restore_that_was_only_staged_later_hides_no_earlier_one(world: World) -> None:
+    first, later = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
+    swap(world.places)
+    world.at("done", run=first, lost=True, outage=1.0, home=world.places.room)
+    _record.private_directory("restore", first, directory=str(world.fake.state))
+    done = _restore_state.load(str(world.fake.state))
+    assert done is not None
+    _restore_state.keep(done, str(world.fake.state))
+    world.at("staged", run=later)
+    staged = _restore_state.load(str(world.fake.state))
+    assert _restore_state.touched(staged, str(world.fake.state)) == done
+    assert take(world, "rollback", run=first)["state"]["phase"] == "rolling_back"
+    take(world, "rollback_api", run=first)
+    assert (world.data, world.phase) == ("old", "rolled_back")
+
+
+def test_a_manifest_says_again_what_it_said_before_it_was_told_whom_to_join(world: World) -> None:
+    flags = [
+        "--initial-cluster=cp1=https://10.0.0.1:2380",
+        "--initial-cluster-state=new",
+        f"--data-dir={world.places.data_dir}",
+    ]
+    before = world.fake.write("etcd", *flags).read_text()
+    home = world.places.room
+    kept = _restore_manifest.keep(world.fake.host.look("etcd"), home)
+    tell(world.fake.host, "cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380")
+    manifest = world.fake.manifests / "etcd.yaml"
+    told = manifest.read_text()
+    assert told != before
+    # Somebody has changed it since.
+    manifest.write_text(told.replace("v1.34.4", "v1.35.4"))
+    _restore_manifest.put_back(world.fake.host, kept)
+    assert "v1.35.4" in manifest.read_text()
+    manifest.write_text(told)
+    world.fake.tick()
+    world.park(*COMPONENTS)
+    swap(world.places)
+    world.at("joined", joins=True, lost=True, outage=1.0, home=home, manifest_before=kept)
+    take(world, "rollback")
+    assert (manifest.read_text(), world.data) == (before, "old")
 
 
 def test_old_data_that_was_removed_stops_nothing(world: World) -> None:

@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_state
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import join, make_empty, tell, told
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import join, make_empty, tell
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_manifest import told
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import Options, Restore
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import Places, is_swapped, swap, unswap
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost

@@ -370,6 +370,7 @@ def test_a_member_that_its_timer_has_started_is_no_cluster_but_a_majority_is(
         seen[host]["state"] = state(phase, by="dead man") if phase else None
     found = made(seen)
     assert (found["action"], bool(found["refusals"])) == (action, action == "stuck")
+    assert bool(found["in_use"]) is (action == "stuck")
     for row in seen.values():
         row["state"] = row["state"] and {**row["state"], "initial_cluster": "cp1=https://10.0.0.1:2380"}
     # A seed is a cluster of its own.
@@ -421,6 +422,12 @@ def test_old_data_that_was_removed_on_one_master_is_given_back_on_none() -> None
     said = " ".join(made(seen, rollback=True)["refusals"])
     assert "master-2 has its data from before the restore r1 no more" in said
     assert "/var/backups/before.db on master-1" in said
+
+
+def test_a_restore_that_was_only_staged_later_hides_none_from_a_rollback() -> None:
+    seen = looks(state=state("staged", run="r2"), touched=state("done"))
+    found = made(seen, rollback=True)
+    assert (found["action"], found["run"], found["refusals"]) == ("rollback", "r1", [])
 
 
 def test_another_run_that_has_staged_is_not_overtaken() -> None:
