@@ -51,10 +51,11 @@ plan = {
     },
 }
 risk = {"pod": "shop/db-0", "risks": ["the only replica of StatefulSet/db"]}
+big, held = {"pod": "shop/big-0", "reason": "too little memory"}, {"pods": ["shop/web-0"], "reason": "its budget"}
 print(json.dumps({
     "changed": False, "host": {"node_name": host}, "held": args.get("state", "held") == "held", "plan": plan,
     "reboot": {"needed": False, "done": False}, "time": 1.0, "booted": 1.0, "boot_id": "b", "packages": ["bash"],
-    "at_risk": [risk], "nodes": {}, "refusals": [],
+    "at_risk": [risk], "nodes": {"w1": {"plan": {"no_place": [big], "never": [held]}}}, "refusals": [],
 }))
 """
 LOST = '''
@@ -186,6 +187,8 @@ def test_all_go_well(stage: Stage, tmp_path: Path) -> None:
     assert stage.drained == stage.finished == ["m1", "w1", "w2"] and stage.unlocked
     assert stage.calls("node_drain", "drained").index("m1") < stage.calls("node_drain", "drained").index("w1")
     assert "shop/db-0 loses something: the only replica of StatefulSet/db" in stage.output
+    assert "shop/big-0 would find no place: too little memory" in stage.output
+    assert "shop/web-0 could not go: its budget" in stage.output
     assert "Back in service: m1, w1, w2." in stage.output
     assert len(stage.calls("maintenance_hook")) == 3 and len(stage.calls("cluster_lock", "renewed")) == 6
 
@@ -194,7 +197,7 @@ def test_no_worker_and_no_other_master_is_begun_when_a_master_is_lost(stage: Sta
     stage.play(["m1", "m2", "w1"], lost="m1", maintenance_tasks=lost_in_work)
     assert stage.rc != 0 and stage.drained == ["m1"] and stage.finished == [], stage.output
     assert "stopped at m1" in stage.output and "Left to do: m1, m2, w1." in stage.output
-    assert "did not come back within 1 s" in stage.output and stage.unlocked
+    assert "did not come back within 1 s (option maintenance_connect_timeout)" in stage.output and stage.unlocked
 
 
 def test_a_node_that_ansible_loses_in_a_tasks_file_ends_the_run(stage: Stage, lost_in_work: list[str]) -> None:
