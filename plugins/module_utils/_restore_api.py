@@ -9,6 +9,7 @@ import calendar
 import http.client
 import json
 import time
+from collections.abc import Collection
 from typing import Any, Optional
 from urllib.parse import quote
 
@@ -118,8 +119,13 @@ def renewed(written: Optional[str]) -> float:
         return 0.0
 
 
-def not_ready(nodes: list[dict[str, Any]], leases: list[dict[str, Any]], since: float) -> list[str]:
-    """The Nodes that are not Ready, or have not been heard of since the restore: a stored Ready is an old one."""
+def not_ready(
+    nodes: list[dict[str, Any]], leases: list[dict[str, Any]], since: float, without: Collection[str] = ()
+) -> list[str]:
+    """The Nodes that are not Ready, or have not been heard of since the restore: a stored Ready is an old one.
+
+    :param without: masters that are gone for good; their Nodes have come back with the data, and nobody waits for them.
+    """
     heard = {lease["metadata"]["name"]: renewed((lease.get("spec") or {}).get("renewTime")) for lease in leases}
     found = []
     for node in nodes:
@@ -128,10 +134,10 @@ def not_ready(nodes: list[dict[str, Any]], leases: list[dict[str, Any]], since: 
         ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
         if not ready or heard.get(name, 0.0) < since:
             found.append(name)
-    return sorted(found)
+    return sorted(set(found) - set(without))
 
 
-def unready_nodes(server: Writer, since: float) -> list[str]:
+def unready_nodes(server: Writer, since: float, without: Collection[str] = ()) -> list[str]:
     nodes = server.must("GET", _NODES).get("items") or []
     leases = server.must("GET", _NODE_LEASES).get("items") or []
-    return not_ready(nodes, leases, since)
+    return not_ready(nodes, leases, since, without)

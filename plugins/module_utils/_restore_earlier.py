@@ -13,7 +13,9 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state
     ROLLED_BACK,
     ROLLING_BACK,
     is_open,
+    of_run,
     reached,
+    settled,
 )
 
 _QUIET = 120.0  # seconds after which a run on another machine counts as gone
@@ -69,6 +71,18 @@ def direction(states: dict[str, Optional[dict[str, Any]]], run: str) -> tuple[st
     return "resume", "it was begun and not ended"
 
 
+def without_old_data(states: dict[str, Optional[dict[str, Any]]], run: str) -> list[str]:
+    """Why a restore on which all had agreed cannot be undone: masters that were no part of it cannot go back."""
+    here = {host: state for host, state in states.items() if state is not None and state["run"] == run}
+    strangers = ", ".join(sorted(set(states) - set(here)))
+    if not strangers or not any(reached(state, "agreed") for state in here.values()):
+        return []
+    return [
+        f"{strangers} was no part of the restore {run} and has no old data, so the others would go back without it. If "
+        "that is meant, empty it first (kubeadm reset -f), leave it out with --limit, and join it anew afterwards."
+    ]
+
+
 def go_on(
     looks: Looks,
     snapshot: dict[str, Any],
@@ -78,9 +92,9 @@ def go_on(
     now: float,
 ) -> dict[str, Any]:
     """What becomes of a restore that an earlier run has begun."""
-    states = {host: seen["state"] for host, seen in looks.items()}
     if begun is None:
-        found = [state for state in states.values() if state and state["phase"] == "done"]
+        known = [settled(seen["state"]) for seen in looks.values()]
+        found = [state for state in known if state and state["phase"] == "done"]
         begun = max(found, key=lambda state: str(state["updated"]), default=None)
     if begun is None:
         return {
@@ -90,10 +104,12 @@ def go_on(
             "warnings": [],
             "run": "",
         }
+    states = {host: of_run(seen["state"], begun["run"]) for host, seen in looks.items()}
     action, why = direction(states, begun["run"])
     refusals = []
     if asked.rollback:
         action, why = "rollback", "you asked for it"
+        refusals += without_old_data(states, begun["run"])
     elif snapshot and snapshot["sha256"] != begun["snapshot"]["sha256"]:
         refusals.append(
             f"A restore of another snapshot ({begun['snapshot']['name']}, run {begun['run']}) was begun and not ended. "

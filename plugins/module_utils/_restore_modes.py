@@ -28,7 +28,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_salva
     choose,
     majority_with_silent,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE, settled
 
 
 def plan(
@@ -52,7 +52,7 @@ def plan(
         members = [pair for pair in (made["members"] or "").split(",") if pair.partition("=")[0] not in asked.without]
         made["members"] = ",".join(members)
         made["warnings"] += without_words(looks, asked)
-    return {"joiners": [], **dict.fromkeys(OF_MODE), **made}
+    return {"joiners": [], **dict.fromkeys(OF_MODE), **made, "without": list(asked.without)}
 
 
 def without_words(looks: Looks, asked: Asked) -> list[str]:
@@ -167,7 +167,7 @@ def needless(looks: Looks, best: Candidate, asked: Asked) -> Optional[str]:
 
 def salvaged_before(looks: Looks, asked: Asked) -> Optional[dict[str, Any]]:
     """Nothing is to be done when the same command has done it, and the majority is still there."""
-    states = [seen["state"] or {} for seen in looks.values()]
+    states = [settled(seen["state"]) or {} for seen in looks.values()]
     runs = {state.get("run") for state in states if state.get("phase") == "done" and state.get("mode") == "salvage"}
     done = len(runs) == 1 and all(state.get("run") in runs for state in states)
     if asked.again or not done or not has_quorum(looks):

@@ -22,10 +22,11 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import Undo
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import agree, join
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_source import salvage
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_stage import stage
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_stage import stage, unstage
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
     ROLLED_BACK,
     ROLLING_BACK,
+    of_run,
     reached,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import (
@@ -82,7 +83,7 @@ class Restore:
         self.run = str(options.plan["run"])
         self.deadline = Deadline(options.timeout, "timeout")
         self.node = os.uname().nodename
-        self.state = _restore_state.load(host.directory)
+        self.state = of_run(_restore_state.load(host.directory), self.run)
 
     # --- the state
 
@@ -273,7 +274,7 @@ class Restore:
 
         def missing() -> Optional[str]:
             try:
-                last[:] = _restore_api.unready_nodes(writer(), state["outage"])
+                last[:] = _restore_api.unready_nodes(writer(), state["outage"], self.plan.get("without") or ())
             except CareError as error:
                 return error.message.rstrip(".")
             return ", ".join(last) or None
@@ -350,6 +351,7 @@ def _holder(controller: dict[str, Any]) -> dict[str, Any]:
 PHASES: dict[str, Callable[[Restore], dict[str, Any]]] = {
     "salvage": salvage,
     "stage": stage,
+    "unstage": unstage,
     "arm": Restore.arm,
     "stop_api": Restore.stop_api,
     "stop_etcd": Restore.stop_etcd,

@@ -18,6 +18,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_refus
     snapshot_age,
     snapshot_refusals,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import settled
 
 BUMP = 1_000_000_000
 
@@ -33,7 +34,7 @@ def plan(
     begun = open_run(looks)
     if begun or asked.rollback:
         return go_on(looks, snapshot, begun, asked, controller, now)
-    states = [seen["state"] for seen in looks.values()]
+    states = [settled(seen["state"]) for seen in looks.values()]
     done = [state for state in states if state and state["phase"] == "done"]
     same = [state for state in done if state["snapshot"]["sha256"] == snapshot["sha256"]]
     if len(same) == len(looks) and not asked.again:

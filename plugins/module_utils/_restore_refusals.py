@@ -19,6 +19,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions impo
 _DEFAULT_QUOTA = 2 << 30
 _QUOTA_SHARE = 0.9
 _SPARE = 200 << 20
+_LITTLE = 16 << 20
 _LOG = 128 << 20  # etcd's log begins with two files of 64 MB
 
 
@@ -132,11 +133,17 @@ def snapshot_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, now:
 def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked) -> list[str]:
     """Why these etcds could not take it: their version, their quota, their disk."""
     found = []
-    stored = parse_or_none(snapshot.get("cluster_version"))
+    written = [parse_or_none(snapshot.get(name)) for name in ("cluster_version", "storage_version")]
+    stored = max([version for version in written if version], default=None)
     size = snapshot["size"]
     for name, row in looks.items():
         etcd = parse_or_none(row["etcd_version"])
-        if stored and etcd and stored.series != etcd.series and not asked.allow_version_change:
+        if stored and etcd and stored.series > etcd.series:
+            found.append(
+                f"The snapshot is of etcd {stored.major}.{stored.minor}, {name} has {etcd}: no etcd starts on the data "
+                f"of a newer one. Install etcd {stored.major}.{stored.minor} there first."
+            )
+        elif stored and etcd and stored.series != etcd.series and not asked.allow_version_change:
             found.append(
                 f"The snapshot is of etcd {stored.major}.{stored.minor}, {name} has {etcd}: restore it with the etcd "
                 "that it comes from, or say etcd_restore_allow_version_change=true after you have tried it elsewhere."
@@ -147,10 +154,28 @@ def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked) -> list[
                 f"The snapshot has {size >> 20} MiB, {name}'s etcd takes at most {quota >> 20}: it would be full "
                 "at once. Raise --quota-backend-bytes first."
             )
-        # The snapshot, its database, the safety snapshot, and the new log.
-        needed = 2 * size + row["db_size"] + _LOG + _SPARE
-        if row["free"] is not None and row["free"] < needed:
-            found.append(f"{name} has {row['free'] >> 20} MiB free for it, {needed >> 20} MiB are needed: make room.")
+        joins = asked.mode == "seed_and_join" and name != (asked.seed or min(looks))
+        found += room_refusals(name, row, size, joins)
+    return found
+
+
+def room_refusals(host: str, row: dict[str, Any], size: int, joins: bool) -> list[str]:
+    """Why the disk of a master has no room for a snapshot of this size and its data.
+
+    :param joins: it joins another one, and is sent no snapshot.
+    """
+    found = []
+    sent = 0 if joins else size
+    # The snapshot, its database, the safety snapshot, and the new log.
+    needed = sent + size + row["db_size"] + _LOG + _SPARE
+    if row["free"] is not None and row["free"] < needed:
+        found.append(f"{host} has {row['free'] >> 20} MiB free for it, {needed >> 20} MiB are needed: make room.")
+    apart, needed = row["free_for_snapshot"], sent + row["db_size"] + _LITTLE
+    if apart is not None and apart < needed:
+        found.append(
+            f"{host} has {apart >> 20} MiB free in /var/lib/clustercare, where the snapshot comes to, "
+            f"{needed >> 20} MiB are needed: make room."
+        )
     return found
 
 

@@ -8,6 +8,7 @@ A Lease cannot hold it: the restore rewinds the very database in which Leases li
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Any, Optional
@@ -56,6 +57,17 @@ def is_open(state: Optional[dict[str, Any]]) -> bool:
     return bool(state) and state is not None and state["phase"] not in ("staged", "done", ROLLED_BACK)
 
 
+def settled(state: Optional[dict[str, Any]]) -> Optional[dict[str, Any]]:
+    """The restore that has changed the host last: what was only staged since has not."""
+    return state.get("before") if state and state["phase"] == "staged" else state
+
+
+def of_run(state: Optional[dict[str, Any]], run: str) -> Optional[dict[str, Any]]:
+    """What the host knows of a run, also when another one was staged since; else its newest state."""
+    before = settled(state)
+    return before if before and before["run"] == run else state
+
+
 def path_of(directory: str = _record.DIRECTORY) -> str:
     return os.path.join(directory, FOLDER, FILE)
 
@@ -80,5 +92,15 @@ def save(state: dict[str, Any], phase: str, directory: str = _record.DIRECTORY) 
     now = _record.now()
     state = {**state, "phase": phase, "updated": now, "history": [*(state.get("history") or []), [phase, now]]}
     _record.private_directory(FOLDER, directory=directory)
-    _record.write_private(path_of(directory), (json.dumps(state, indent=1, sort_keys=True) + "\n").encode())
+    put(state, directory)
     return state
+
+
+def put(state: Optional[dict[str, Any]], directory: str = _record.DIRECTORY) -> None:
+    """Let the disk say just that; None is a host without a restore."""
+    path = path_of(directory)
+    if state is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        return
+    _record.write_private(path, (json.dumps(state, indent=1, sort_keys=True) + "\n").encode())

@@ -16,6 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import sync_directory
 
 MEMBER = "member"
+ROOM = ".clustercare-restore-"
 
 
 class Places(NamedTuple):
@@ -53,7 +54,7 @@ def room_for(data_dir: str, run_dir: str) -> str:
     if os.stat(below).st_dev == os.stat(parent).st_dev:
         return run_dir
     # The data directory is a file system of its own; etcd passes over what it does not know there.
-    return os.path.join(data_dir, f".clustercare-restore-{os.path.basename(run_dir)}")
+    return os.path.join(data_dir, ROOM + os.path.basename(run_dir))
 
 
 def prove_renames(room: str, data_dir: str) -> None:

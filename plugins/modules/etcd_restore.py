@@ -43,7 +43,8 @@ options:
         tells what it could not read. etcd is stopped meanwhile, and started again.
       - V(stage) brings the snapshot from the controller, proves it, and makes the new data directory beside the
         present one. With O(safety) it takes a snapshot of the present data first. A host that joins the others gets an
-        empty directory instead.
+        empty directory instead. What fails leaves nothing behind.
+      - V(unstage) removes what V(stage) has made, for when it failed on another host.
       - V(arm) sets a timer of systemd that gives this host its old data and control plane back, unless the restore has
         come to V(mark) by then. It needs no connection, and survives a restart of the host.
       - V(stop_api) and V(stop_etcd) stop the static pods or systemd units, with proof; nothing but a later step starts
@@ -61,6 +62,7 @@ options:
       - look
       - salvage
       - stage
+      - unstage
       - arm
       - stop_api
       - stop_etcd
@@ -284,6 +286,8 @@ elapsed:
   sample: 2.4
 """
 
+import errno
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -296,6 +300,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import PHASES, Options, Restore
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import QuickHost
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def step(module: AnsibleModule) -> dict[str, Any]:
@@ -322,8 +328,14 @@ def step(module: AnsibleModule) -> dict[str, Any]:
     before = Restore(host, options).done_before(params["phase"])
     if before:
         return before
-    with _record.locked(Deadline(params["timeout"], "timeout"), directory=host.directory):
-        return PHASES[params["phase"]](Restore(host, options))
+    try:
+        with _record.locked(Deadline(params["timeout"], "timeout"), directory=host.directory):
+            return PHASES[params["phase"]](Restore(host, options))
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise CareError(f"{os.uname().nodename} cannot write: {error.strerror}{where}. Make room there.") from error
 
 
 def main() -> None:

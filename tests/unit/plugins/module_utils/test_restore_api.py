@@ -62,7 +62,9 @@ def test_a_stored_ready_is_no_proof() -> None:
         {"metadata": {"name": "silent"}, "spec": {"renewTime": "2025-12-31T23:59:59.000000Z"}},
         {"metadata": {"name": "sick"}, "spec": {"renewTime": "2026-01-01T00:01:00Z"}},
     ]
-    assert not_ready(nodes, leases, renewed("2026-01-01T00:00:00Z")) == ["sick", "silent", "unknown"]
+    since = renewed("2026-01-01T00:00:00Z")
+    assert not_ready(nodes, leases, since) == ["sick", "silent", "unknown"]
+    assert not_ready(nodes, leases, since, ["silent", "gone"]) == ["sick", "unknown"]
 
 
 @pytest.mark.parametrize("written", [None, "", "yesterday"])

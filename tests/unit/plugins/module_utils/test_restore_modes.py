@@ -79,6 +79,7 @@ def looks(*masters: dict[str, Any], **all_of_them: Any) -> dict[str, dict[str, A
             "nodes": None,
             "db_size": 4 << 20,
             "free": 10 << 30,
+            "free_for_snapshot": None,
             "state": None,
             **master,
             **all_of_them,
@@ -236,6 +237,15 @@ def test_the_seed_is_restored_alone_and_the_others_join_it() -> None:
     assert (found["seed_url"], found["joiners"]) == ("https://10.0.0.2:2379", ["master-1", "master-3"])
     assert "nothing is rolled back" in " ".join(found["warnings"])
     assert made(looks(EMPTY, EMPTY), SNAPSHOT, mode="seed_and_join")["seed"] == "master-1"
+
+
+def test_only_the_seed_needs_room_for_the_snapshot() -> None:
+    large = {**SNAPSHOT, "size": 500 << 20}
+    seen = looks(EMPTY, EMPTY, free=900 << 20)
+    seen["master-2"]["free"] = 10 << 30
+    refused = made(seen, large, mode="seed_and_join", seed="master-1")["refusals"]
+    assert [refusal.partition(" ")[0] for refusal in refused] == ["master-1"]
+    assert made(seen, large, mode="seed_and_join", seed="master-2")["refusals"] == []
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def look(name: str, state: Any = None, **other: Any) -> dict[str, Any]:
         "nodes": None,
         "db_size": 4 << 20,
         "free": 10 << 30,
+        "free_for_snapshot": None,
         "state": state,
         **other,
     }
@@ -150,6 +151,7 @@ def test_the_newest_data_is_kept() -> None:
         ({"kubernetes_version": "1.35.4"}, "Kubernetes 1.34.4"),
         ({"quota": 1 << 20}, "quota"),
         ({"free": 1 << 20}, "make room"),
+        ({"free_for_snapshot": 20 << 20}, "20 MiB free in /var/lib/clustercare"),
         ({"ca_sha256": "other"}, "not one cluster"),
         ({"member": "cp1"}, "same etcd name: cp1"),
         ({"peer_url": "https://10.0.0.1:2380"}, "same etcd peer URL"),
@@ -181,6 +183,12 @@ def test_what_cannot_work_is_refused(change: dict[str, Any], said: str) -> None:
         ({"kubernetes_version": "v1.33.1"}, {"allow_version_change": True}, None),
         ({"kubernetes_version": None}, {}, None),
         ({"cluster_version": "3.5.0"}, {}, "etcd 3.5"),
+        ({"cluster_version": "3.5.0"}, {"allow_version_change": True}, None),
+        # Nothing makes an older etcd start on that.
+        ({"cluster_version": "3.7.0"}, {"allow_version_change": True}, "no etcd starts on the data of a newer one"),
+        ({"storage_version": "3.7.0"}, {"allow_version_change": True}, "Install etcd 3.7"),
+        ({"storage_version": "3.6.0"}, {}, None),
+        ({"cluster_version": None}, {}, None),
         ({"size": 2 << 30}, {}, "full at once"),
     ],
 )
@@ -260,6 +268,34 @@ def test_another_snapshot_waits_for_the_begun_restore() -> None:
 def test_a_rollback_also_undoes_what_has_ended() -> None:
     assert made(looks(state=state("done")), rollback=True)["action"] == "rollback"
     assert made(looks(), rollback=True)["action"] == "nothing"
+
+
+def staged_over(before: dict[str, Any]) -> dict[str, Any]:
+    """What a host says on which another restore was staged afterwards, and no more."""
+    return state("staged", run="r2", snapshot={"sha256": "b" * 64, "name": "other.db"}, before=before)
+
+
+def test_what_was_only_staged_since_hides_no_restore() -> None:
+    seen = looks(state=state("done"))
+    seen["master-1"]["state"] = seen["master-2"]["state"] = staged_over(state("done"))
+    assert made(seen)["action"] == "nothing"
+    back = made(seen, rollback=True)
+    assert (back["action"], back["run"], back["refusals"]) == ("rollback", "r1", [])
+
+
+@pytest.mark.parametrize("other", [None, state("done", run="r0"), state("staged", run="r2", before=None)])
+def test_a_master_that_was_no_part_of_a_restore_is_not_left_alone(other: dict[str, Any] | None) -> None:
+    seen = looks(state=state("done"))
+    seen["master-3"]["state"] = other
+    assert "master-3 was no part of the restore r1" in " ".join(made(seen, rollback=True)["refusals"])
+    del seen["master-3"]
+    assert made(seen, rollback=True)["refusals"] == []
+
+
+def test_one_that_never_came_to_stop_anything_is_no_stranger() -> None:
+    seen = looks(state=state("stopped"))
+    seen["master-3"]["state"] = None
+    assert (made(seen)["action"], made(seen, rollback=True)["refusals"]) == ("rollback", [])
 
 
 RUNS = [{"pid": 5, "start": 50}]
