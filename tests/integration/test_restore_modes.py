@@ -178,3 +178,27 @@ def test_a_salvage_that_was_killed_is_finished_by_the_same_command(three: Cluste
     has_the_newest(three)
     again = play("restore-etcd.yml", three.inventory, **salvage(three))
     assert (again.rc, again.changed) == (0, 0), again.output
+
+
+# --- a master that is gone for good
+
+
+def test_a_master_that_is_gone_is_left_out_by_name(three: Cluster) -> None:
+    three.accident()
+    three.lab.run("power-off", "cp3")
+    others = ("--limit", "masters:!cp3")
+    for said, limit in (("so nothing is begun: cp3", ()), ("etcd_restore_without=cp3", others)):
+        played = three.restore(*limit, etcd_restore_again=True)
+        assert (played.rc != 0, played.changed) == (True, 0), played.output
+        assert said in " ".join(played.output.split()), played.output
+    played = three.restore(*others, etcd_restore_again=True, etcd_restore_without="cp3")
+    assert played.rc == 0, played.output
+    assert "Its old data must never serve again" in " ".join(played.output.split())
+    wait_for("nginx answers again", three.serves)
+    assert "web" in three.deployments()
+    assert members_of(three, "cp1") == 2
+    hashes = three.hashes()
+    assert len(hashes) == 2 and len(set(hashes)) == 1
+    assert three.lab.not_ready() == ["cp3"]
+    again = three.restore(*others, etcd_restore_without="cp3")
+    assert (again.rc, again.changed) == (0, 0), again.output
