@@ -35,6 +35,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file im
 if TYPE_CHECKING:
     from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import Restore
 
+_SAFETY = "before-restore-{}.db"
 _RUN = re.compile(r"^\d{8}T\d{6}Z-[0-9a-f]{6}$")
 
 
@@ -151,10 +152,17 @@ def unstage(step: Restore) -> dict[str, Any]:
     state = step.state
     if not state or state["run"] != step.run or state["phase"] != "staged":
         return {"state": state}
-    remove([state["home"], state["room"]], state["safety"] if state["safety"] == safety_of(step) else "")
+    forget(state)
     step.state = state["before"]
     _restore_state.put(step.state, step.host.directory)
     return step.shown()
+
+
+def forget(state: dict[str, Any]) -> None:
+    """Remove all that was staged; a snapshot of the present data too, unless it was salvaged."""
+    safety = str(state["safety"] or "")
+    own = os.path.basename(safety) == _SAFETY.format(state["run"])
+    remove([state["home"], state["room"]], safety if own else "")
 
 
 def remove(places: list[str], safety: str = "") -> None:
@@ -172,7 +180,7 @@ def forget_staged(step: Restore) -> None:
     """Remove what runs left that never came further than staging."""
     old = step.state
     if old and old["phase"] == "staged":
-        remove([old["home"], old["room"]])
+        forget(old)
     elif old and os.path.isdir(str(old.get("home"))):
         # Its own directory tells what became of it, when this one's state takes its place.
         path = os.path.join(old["home"], _restore_state.FILE)
@@ -195,8 +203,7 @@ def forget_rooms(data_dir: str, folder: str) -> None:
 
 def safety_of(step: Restore) -> str:
     """Where the snapshot of the present data is put by this run; empty when it takes none here."""
-    name = f"before-restore-{step.run}.db"
-    return os.path.join(step.options.safety_dir, name) if step.options.safety else ""
+    return os.path.join(step.options.safety_dir, _SAFETY.format(step.run)) if step.options.safety else ""
 
 
 def keep_present(step: Restore) -> str:

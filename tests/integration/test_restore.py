@@ -100,7 +100,7 @@ class Cluster:
         """What there is on a master of a run, or of anything that was begun and not ended."""
         names = " -o ".join(f"-name '{name}'" for name in (f"*{run}*", "*.part*", ".new-*", ".clustercare-?????*"))
         folders = "/var/lib/clustercare /var/lib/etcd /etc/kubernetes/manifests /etc/systemd/system"
-        return self.lab.ssh(master, f"sudo find {folders} {names}").strip()
+        return self.lab.ssh(master, f"sudo find {folders} {names} 2>/dev/null; true").strip()
 
     def phase(self, master: str) -> str:
         """How far the restore is on a master, read from its disk: also while nothing reaches it."""
@@ -143,6 +143,10 @@ def cluster(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     return with_accident(lab, tmp_path_factory.mktemp("backup"))
 
 
+# An etcd and a Kubernetes of the minor before.
+OLDER = {"clusterVersion": "3.6 3.5", "storageVersion": "3.6 3.5", "kubernetesVersion: ": "v1.34 v1.33"}
+
+
 def rewritten(snapshot: bytes, **words: str) -> bytes:
     """A snapshot that says another version, all else the same: whole, and with the SHA-256 that belongs to it."""
     data = snapshot[:-32]
@@ -169,8 +173,7 @@ def test_refuses_before_any_damage(cluster: Cluster, tmp_path: Path) -> None:
     )
     # What was written beside it belongs to another snapshot, one of this very cluster.
     shutil.copy(f"{cluster.snapshot}.json", snapshot("swapped.db", foreign) + ".json")
-    older = {"clusterVersion": "3.6 3.5", "storageVersion": "3.6 3.5", "kubernetesVersion: ": "v1.34 v1.33"}
-    newer = {name: word.replace("3.5", "3.7") for name, word in older.items()}
+    newer = {name: word.replace("3.5", "3.7") for name, word in OLDER.items()}
     attempts: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         (
             ("etcd_restore_confirm=kubernetes", "old, and etcd_restore_max_age"),
@@ -182,7 +185,7 @@ def test_refuses_before_any_damage(cluster: Cluster, tmp_path: Path) -> None:
         (("is not the snapshot that",), {"etcd_restore_snapshot": str(tmp_path / "swapped.db")}),
         (
             ("The snapshot is of etcd 3.5", "The snapshot is of Kubernetes 1.33.4", "allow_version_change=true"),
-            {"etcd_restore_snapshot": snapshot("older.db", rewritten(data, **older))},
+            {"etcd_restore_snapshot": snapshot("older.db", rewritten(data, **OLDER))},
         ),
         (
             ("no etcd starts on the data of a newer one",),
@@ -328,7 +331,16 @@ def test_a_master_that_is_cut_off_never_returns_with_other_data(three: Cluster, 
     is_restored(three)
 
 
-# What a killed or refused run of this command begins with again.
+@pytest.mark.long
+def test_a_snapshot_of_older_minors_is_restored_when_that_is_said(three: Cluster, tmp_path: Path) -> None:
+    three.accident()
+    older = tmp_path / "older.db"
+    older.write_bytes(rewritten(three.snapshot.read_bytes(), **OLDER))
+    played = three.restore(etcd_restore_snapshot=str(older), etcd_restore_allow_version_change=True)
+    assert played.rc == 0, played.output
+    is_restored(three)
+
+
 AGAIN: dict[str, Any] = {"etcd_restore_again": True}
 
 

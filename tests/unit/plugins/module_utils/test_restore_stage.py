@@ -130,9 +130,11 @@ def test_what_dead_runs_left_is_removed_and_nothing_else(master: Master) -> None
 def test_a_staged_run_is_replaced_and_the_one_before_it_stays(master: Master) -> None:
     master.room(EARLIER)
     between = master.room("20260101T120000Z-dddddd", "new/member/snap/db")
-    master.state("staged", between.name, before={"run": EARLIER, "phase": "done"})
+    safety = master.backups / f"before-restore-{between.name}.db"
+    safety.write_text("whole")
+    master.state("staged", between.name, safety=str(safety), before={"run": EARLIER, "phase": "done"})
     _restore_stage.forget_staged(master.step())
-    assert master.left == [EARLIER]
+    assert (master.left, safety.exists()) == ([EARLIER], False)
 
 
 def test_rooms_beside_the_data_are_removed_with_their_run(master: Master, tmp_path: Path) -> None:
