@@ -184,8 +184,15 @@ def test_refuses_before_any_damage(cluster: Cluster, tmp_path: Path) -> None:
         (("is of another cluster",), {"etcd_restore_snapshot": snapshot("foreign.db", foreign)}),
         (("is not the snapshot that",), {"etcd_restore_snapshot": str(tmp_path / "swapped.db")}),
         (
-            ("The snapshot is of etcd 3.5", "The snapshot is of Kubernetes 1.33.4", "allow_version_change=true"),
-            {"etcd_restore_snapshot": snapshot("older.db", rewritten(data, **OLDER))},
+            (
+                *("The snapshot is of etcd 3.5", "The snapshot is of Kubernetes 1.33.4", "allow_version_change=true"),
+                "etcd_restore_seed=w1 is none of the masters",
+            ),
+            {
+                "etcd_restore_snapshot": snapshot("older.db", rewritten(data, **OLDER)),
+                "etcd_restore_mode": "seed_and_join",
+                "etcd_restore_seed": "w1",
+            },
         ),
         (
             ("no etcd starts on the data of a newer one",),
@@ -199,7 +206,6 @@ def test_refuses_before_any_damage(cluster: Cluster, tmp_path: Path) -> None:
             ("There is nothing to salvage",),
             {"etcd_restore_mode": "salvage", "etcd_restore_snapshot": "", "etcd_restore_confirm": ""},
         ),
-        (("is none of the masters",), {"etcd_restore_mode": "seed_and_join", "etcd_restore_seed": "w1"}),
     ]
     for said, variables in attempts:
         played = cluster.restore(**variables)

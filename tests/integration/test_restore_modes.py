@@ -59,7 +59,7 @@ def killed_and_finished(cluster: Cluster, step: str, folder: Path, variables: di
 def seed(cluster: Cluster, **more: Any) -> dict[str, Any]:
     # The first master's manifest names only itself, as if it was alone: it must join all the same.
     asked = {"etcd_restore_mode": "seed_and_join", "etcd_restore_seed": "cp2", "etcd_restore_again": True}
-    return cluster.variables(**asked, **more)
+    return cluster.variables(**{**asked, **more})
 
 
 def test_the_others_join_the_seed(three: Cluster) -> None:
