@@ -139,7 +139,9 @@ def test_a_master_is_made_again_from_its_two_archives_by_tar(master: Master, tmp
         there.pop(parent)
     assert there == was
     config = subprocess.run(
-        ["tar", "-xOf", result["files"]["archives"][0]["path"], "cluster/kubeadm-config.yaml"], capture_output=True
+        ["tar", "-xOf", result["files"]["archives"][0]["path"], "cluster/kubeadm-config.yaml"],
+        capture_output=True,
+        check=True,
     )
     assert config.stdout.decode() == CONFIG
 
