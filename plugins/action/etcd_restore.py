@@ -33,18 +33,31 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self._task.args
         # A master that joins the others fetches all from them.
-        if arguments.get("phase") == "stage" and arguments.get("snapshot") and not self._task.check_mode:
+        sends = arguments.get("phase") == "stage" and arguments.get("snapshot") and not self._task.check_mode
+        if sends:
             try:
                 self._send(str(arguments["snapshot"]), arguments["plan"])
             except CareError as error:
                 self._forget(arguments["plan"])
                 return {**result, "failed": True, "msg": error.message}
         result.update(self._execute_module(task_vars=task_vars))
+        if sends and result.get("failed"):
+            self._forget(arguments["plan"])
         return result
+
+    @staticmethod
+    def _home(plan: dict[str, Any]) -> str:
+        return f"{DIRECTORY}/{FOLDER}/{plan['run']}"
+
+    def _forget(self, plan: dict[str, Any]) -> None:
+        """Take a snapshot from the host that nobody makes use of any more; its disk may be full."""
+        home = shlex.quote(self._home(plan))
+        with contextlib.suppress(AnsibleConnectionFailure):
+            self._low_level_execute_command(f"rm -f {home}/snapshot.db; rmdir {home}")
 
     def _send(self, source: str, plan: dict[str, Any]) -> None:
         """Write the snapshot to its place on the host, piece by piece; the module proves what has come."""
-        home = f"{DIRECTORY}/{FOLDER}/{plan['run']}"
+        home = self._home(plan)
         target = f"{home}/snapshot.db"
         size = int(plan["snapshot"]["size"])
         quoted = shlex.quote(target)
@@ -59,12 +72,6 @@ class ActionModule(ActionBase):
                     self._piece(target, offset, file.read(PIECE))
         except OSError as error:
             raise CareError(f"{source} on the controller cannot be read: {error.strerror}.") from error
-
-    def _forget(self, plan: dict[str, Any]) -> None:
-        """What came of a snapshot that did not come whole takes no room from the next try."""
-        home = shlex.quote(f"{DIRECTORY}/{FOLDER}/{plan['run']}")
-        with contextlib.suppress(AnsibleConnectionFailure):
-            self._low_level_execute_command(f"rm -f {home}/snapshot.db; rmdir {home} || true")
 
     @staticmethod
     def _said(answer: dict[str, Any]) -> str:
@@ -87,7 +94,10 @@ class ActionModule(ActionBase):
             except AnsibleConnectionFailure as error:
                 why = f"The connection broke at byte {offset} of {target}: {error}."
                 continue
-            if answer["rc"] == 0 and int(self._said(answer) or 0) >= offset + len(data):
+            if answer["rc"] != 0:
+                said = str(answer.get("stderr", "")).strip() or answer["rc"]
+                raise CareError(f"{target} cannot be written ({said}); nothing was changed.")
+            if int(self._said(answer) or 0) >= offset + len(data):
                 return
-            why = f"{target} cannot be written: {str(answer.get('stderr', '')).strip() or answer['rc']}."
+            why = f"Only a part of {target} was written."
         raise CareError(f"{why} Gave up after {_TRIES} tries; nothing was changed.")

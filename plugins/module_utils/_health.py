@@ -103,6 +103,15 @@ def nodes_ready(seen: Seen, wanted: Wanted) -> Iterator[str]:
         yield f"there is no node {wanted.node}" if wanted.node else "there are no nodes"
 
 
+def conditions_clean(seen: Seen, wanted: Wanted) -> Iterator[str]:
+    """A node can be Ready while it is about to push its pods out."""
+    for node in seen.nodes:
+        for kind in ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"):
+            condition = _condition(node, kind)
+            if condition.get("status") == "True":
+                yield f"node {_name(node)} tells of {kind}: {condition.get('message') or condition.get('reason')}"
+
+
 def kubelets_at_version(seen: Seen, wanted: Wanted) -> Iterator[str]:
     """Every kubelet tells the wanted version."""
     for node in seen.nodes if wanted.version else []:
@@ -207,7 +216,7 @@ def addons_rolled_out(seen: Seen, wanted: Wanted) -> Iterator[str]:
 CHECKS: dict[str, tuple[Check, ...]] = {
     "cluster": (nodes_ready, kubelets_at_version, addons_rolled_out, servers_ready, servers_at_version),
     "control_plane": (servers_ready, servers_at_version, static_pods_good, leaders_alive),
-    "node": (nodes_ready, kubelets_at_version, boot_is_known, heartbeat_is_new, daemon_pods_ready),
+    "node": (nodes_ready, conditions_clean, kubelets_at_version, boot_is_known, heartbeat_is_new, daemon_pods_ready),
 }
 
 

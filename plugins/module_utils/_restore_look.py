@@ -236,6 +236,7 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
     data_dir = flags.get("data-dir", "")
     there = data_dir.startswith("/")
     run_dir = os.path.join(host.directory, _restore_state.FOLDER, "run")
+    room = room_for(data_dir, run_dir) if there else run_dir
     told: dict[str, Any] = {"nodes": None, "unready": None, "lock": None}
     try:
         api_access = prober.administrator()
@@ -277,7 +278,9 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         **told,
         "upgrade": upgrade,
         "db_size": size,
-        "free": free_bytes(room_for(data_dir, run_dir)) if there else None,
+        "free": free_bytes(room) if there else None,
+        # Of what the snapshot comes to, where that is another file system.
+        "free_for_snapshot": free_bytes(run_dir) if room != run_dir else None,
         "state": _restore_state.load(host.directory),
         "time": time.time(),
     }

@@ -20,6 +20,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions impo
 _DEFAULT_QUOTA = 2 << 30
 _QUOTA_SHARE = 0.9
 _SPARE = 200 << 20
+_LITTLE = 16 << 20
 _COMPARES = Version(3, 5, 10)
 _LOG = 128 << 20  # etcd's log begins with two files of 64 MB
 
@@ -189,12 +190,18 @@ def room_needed(size: int, row: dict[str, Any], joins: bool, saves: bool) -> int
 def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, safety: Optional[str]) -> list[str]:
     """Why these etcds could not take it: their version, their quota, their disk."""
     found = []
-    stored = parse_or_none(snapshot.get("cluster_version") or snapshot.get("etcd_version"))
+    written = [parse_or_none(snapshot.get(name)) for name in ("cluster_version", "storage_version")]
+    stored = max([version for version in written if version], default=parse_or_none(snapshot.get("etcd_version")))
     size = snapshot["size"]
     seed = seed_of(looks, asked)
     for name, row in looks.items():
         etcd = parse_or_none(row["etcd_version"])
-        if stored and etcd and stored.series != etcd.series and not asked.allow_version_change:
+        if stored and etcd and stored.series > etcd.series:
+            found.append(
+                f"The snapshot is of etcd {stored.major}.{stored.minor}, {name} has {etcd}: no etcd starts on the data "
+                f"of a newer one. Install etcd {stored.major}.{stored.minor} there first."
+            )
+        elif stored and etcd and stored.series != etcd.series and not asked.allow_version_change:
             found.append(
                 f"The snapshot is of etcd {stored.major}.{stored.minor}, {name} has {etcd}: restore it with the etcd "
                 "that it comes from, or say etcd_restore_allow_version_change=true after you have tried it elsewhere."
@@ -209,6 +216,13 @@ def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, safety: 
         needed = room_needed(size, row, seed is not None and name != seed, name == safety)
         if row["free"] is not None and row["free"] < needed:
             found.append(f"{name} has {row['free'] >> 20} MiB free for it, {needed >> 20} MiB are needed: make room.")
+        apart = row.get("free_for_snapshot")
+        needed = (0 if seed is not None and name != seed else size) + row["db_size"] + _LITTLE
+        if apart is not None and apart < needed:
+            found.append(
+                f"{name} has {apart >> 20} MiB free in /var/lib/clustercare, where the snapshot comes to, "
+                f"{needed >> 20} MiB are needed: make room."
+            )
     return found
 
 

@@ -38,8 +38,8 @@ options:
         out in their newest form.
       - V(control_plane) is healthy when each of O(api_servers) says that it is ready, the control plane's static pods
         are Ready, and controller manager and scheduler each have a leader that is seen to renew its lease.
-      - V(node) is healthy when O(node) is Ready, its heartbeat is newer than O(since), and the pods of DaemonSets on
-        it are Ready.
+      - V(node) is healthy when O(node) is Ready and tells of no pressure (memory, disk, PIDs) or missing network, its
+        heartbeat is newer than O(since), and the pods of DaemonSets on it are Ready.
       - Several are healthy when all of them are in the same look; V(cluster) stands alone.
     type: list
     elements: str

@@ -332,6 +332,8 @@ elapsed:
   sample: 2.4
 """
 
+import errno
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -345,6 +347,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phase
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import touched
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import QuickHost, old_data_gone
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def step(module: AnsibleModule) -> dict[str, Any]:
@@ -374,8 +378,14 @@ def step(module: AnsibleModule) -> dict[str, Any]:
     before = Restore(host, options).done_before(params["phase"])
     if before:
         return before
-    with _record.locked(Deadline(params["timeout"], "timeout"), directory=host.directory):
-        return Restore(host, options).take(params["phase"])
+    try:
+        with _record.locked(Deadline(params["timeout"], "timeout"), directory=host.directory):
+            return Restore(host, options).take(params["phase"])
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise CareError(f"{os.uname().nodename} cannot write: {error.strerror}{where}. Make room there.") from error
 
 
 def main() -> None:

@@ -244,8 +244,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     missing = sorted(set(params["masters"]) - set(params["looks"]))
     if missing:
         raise CareError(
-            f"These masters cannot be reached, so nothing is begun: {', '.join(missing)}. Those that are gone for good "
-            "are left out by --limit, and by naming their members in etcd_restore_without."
+            f"These masters cannot be reached or looked at, so nothing is begun: {', '.join(missing)}. Those that are "
+            "gone for good are left out by --limit, and by naming their members in etcd_restore_without."
         )
     asked = Asked(**{name: params[name] for name in ASKED}, without=tuple(params["without"]))
     unneeded = asked.rollback or (asked.mode == "salvage" and not params["snapshot"])

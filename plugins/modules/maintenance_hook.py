@@ -12,7 +12,7 @@ description:
   - Asks a command or a URL until it says yes, such as that Ceph is healthy again, that Longhorn has rebuilt its
     replicas, or that a database's replica has caught up.
   - Fails when O(timeout) passes first, with what was said last.
-  - Changes nothing by itself; the command should not either.
+  - Changes nothing by itself. The command may be run many times until it says yes; what it does must bear that.
 author: [clustercare.kubeadm authors (@clustercare)]
 extends_documentation_fragment:
   - clustercare.kubeadm.attributes

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, command_of, machine_of, memory_watched, play
+from harness import Lab, command_of, machine_of, memory_watched, play, wait_for
 
 MEGABYTE = 1 << 20
 # 1.4 MiB of noise a key: as large as etcd takes, and nothing that packing could make small.
@@ -23,6 +23,16 @@ export ETCDCTL_CERT=/etc/kubernetes/pki/etcd/healthcheck-client.crt
 export ETCDCTL_KEY=/etc/kubernetes/pki/etcd/healthcheck-client.key
 for number in $(seq 365); do head -c 1468006 /dev/urandom | etcdctl put "noise/$number" >/dev/null; done
 """
+
+
+def saved(directory: Path) -> dict[str, Any]:
+    """All that the manifests of a directory's archives say of the files."""
+    found = {}
+    for archive in directory.glob("*.tar"):
+        text = subprocess.run(["tar", "-xOf", archive, "MANIFEST.json"], capture_output=True, check=True).stdout
+        manifest = json.loads(text)
+        found.update({f"{manifest['part']} {row['name']}": row for row in manifest["files"]})
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +106,69 @@ def test_brings_a_big_database_to_the_controller(cluster: Lab, tmp_path: Path) -
         check=False,
     )
     assert ".db" not in seen.replace("/var/lib/clustercare/backups/*.db", "")
+
+
+# The steps of the runbook.
+MAKE_THE_MASTER_AGAIN = """
+- name: Make a master again whose disk is gone
+  hosts: cp1
+  become: true
+  gather_facts: false
+  tasks:
+    - name: Bring the backup
+      ansible.builtin.copy:
+        src: "{{ item }}"
+        dest: "/root/{{ item | basename }}"
+        mode: "0600"
+      loop: "{{ files }}"
+
+    - name: Unpack its files
+      ansible.builtin.command:
+        argv: [tar, -xpf, "/root/{{ item | basename }}", -C, /, --strip-components=1, host]
+      loop: "{{ files | select('search', '[.]tar$') }}"
+
+    - name: Make etcd's data
+      clustercare.kubeadm.etcd_snapshot:
+        state: restored
+        dir: /root
+        name: "{{ files | select('search', '[.]db$') | first | basename }}"
+        data_dir: /var/lib/etcd
+
+    - name: Start it
+      ansible.builtin.systemd_service:
+        name: kubelet
+        daemon_reload: true
+        enabled: true
+        state: restarted
+"""
+
+
+@pytest.mark.long
+def test_a_single_master_whose_disk_is_gone_comes_back(lab: Lab, tmp_path: Path) -> None:
+    lab.up(masters=1, workers=1)
+    inventory = Path(lab.status()["inventory"])
+    target = tmp_path / "backup"
+    lab.kubectl("create", "configmap", "precious", "--from-literal=a=b")
+    backup = play("backup-etcd.yml", inventory, etcd_backup_dir=str(target), etcd_backup_private_keys=True)
+    assert backup.rc == 0, backup.output
+    lab.ssh(
+        "cp1",
+        "sudo sh -c 'systemctl disable --now kubelet; kubeadm reset -f; "
+        "rm -rf /etc/kubernetes /etc/lab /var/lib/etcd /var/lib/clustercare /var/lib/kubelet/*'",
+    )
+    assert lab.ssh("cp1", "pgrep -x 'etcd|kube-apiserver|kubelet'", check=False) == ""
+
+    steps = tmp_path / "steps.yml"
+    steps.write_text(MAKE_THE_MASTER_AGAIN)
+    made = play(str(steps), inventory, files=sorted(map(str, target.iterdir())))
+    assert made.rc == 0, made.output
+    wait_for("the API answers", lambda: lab.kubectl("get", "--raw", "/readyz", check=False) == "ok", 240)
+    wait_for("all nodes are Ready", lambda: lab.not_ready() == [], 240)
+    assert lab.get("configmap", "precious")["data"] == {"a": "b"}
+    wait_for("all pods serve", lambda: lab.unready_pods() == [], 240)
+
+    # Every file is the one that was saved.
+    again = tmp_path / "again"
+    backup = play("backup-etcd.yml", inventory, etcd_backup_dir=str(again), etcd_backup_private_keys=True)
+    assert backup.rc == 0, backup.output
+    assert saved(target) == saved(again)

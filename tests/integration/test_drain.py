@@ -457,10 +457,11 @@ def test_a_statefulset_pod_that_came_back_under_its_name_is_left_alone(scene: Sc
     # Somebody else's deletion, seen on its way or only when it was over.
     assert ended.record("held-0")["action"] in ("waited", "already_gone")
     assert ended.record("held-0")["uid"] == uids(before)["held-0"]
-    assert [risk["pod"] for risk in ended.result["at_risk"]] == [f"{space}/free-0"]
+    # Both are single replicas, whether a budget guards them or not.
+    assert [risk["pod"] for risk in ended.result["at_risk"]] == [f"{space}/free-0", f"{space}/held-0"]
     wait_for("both are Ready elsewhere", lambda: len(scene.ready(space, OTHER)) == 2)
     events = audited(scene.lab, mark)
-    assert evictions(events) == [f"{space}/free-0"]
+    assert [pod for pod in evictions(events) if pod.startswith(f"{space}/")] == [f"{space}/free-0"]
     made = [e["objectRef"]["name"] for e in events if writes_pod(e, "create", space)]
     assert len(made) == 2
 
@@ -587,7 +588,8 @@ def processes_with(variable: str) -> list[str]:
 
 @pytest.mark.long
 def test_a_second_run_that_takes_over_stops_the_first_in_words(scene: Scene, space: str) -> None:
-    before = slow_web(scene, space)
+    # Enough of them that the second run begins in time, also on a busy machine.
+    before = slow_web(scene, space, replicas=12)
     mark = audit_mark(scene.lab)
 
     with scene.draining(owner="maintenance", run_id="first") as first:

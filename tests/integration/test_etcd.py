@@ -404,7 +404,7 @@ def small_disk(hosts: Hosts, directory: str) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("big")
-@pytest.mark.parametrize("method", ["gateway", "etcdctl", "auto"])
+@pytest.mark.parametrize("method", ["gateway", "etcdctl"])
 def test_a_disk_that_fills_up_leaves_nothing_partial(hosts: Hosts, method: str) -> None:
     directory = "/var/lib/clustercare/small"
     options: dict[str, Any] = {"dir": directory, "name": "new.db", "method": method}
@@ -424,7 +424,7 @@ def test_a_disk_that_fills_up_leaves_nothing_partial(hosts: Hosts, method: str) 
 
 
 @pytest.mark.usefixtures("big")
-@pytest.mark.parametrize("method", ["gateway", "etcdctl", "auto"])
+@pytest.mark.parametrize("method", ["gateway", "etcdctl"])
 def test_an_etcd_killed_in_mid_stream_leaves_nothing_partial(hosts: Hosts, method: str) -> None:
     directory = "/var/lib/clustercare/killed"
     options: dict[str, Any] = {"dir": directory, "name": f"{method}.db", "method": method}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, Played, play, playing, task, wait_for
+from harness import LAB, Lab, Played, budget, controlled, play, playing, sleeper, task, wait_for
 
 pytestmark = pytest.mark.long
 
@@ -51,7 +51,7 @@ make() {
 }
 make demo-os 1.0 /srv true
 sudo dpkg --install /srv/demo-os_1.0_all.deb > /dev/null
-make demo-os 2.0 /srv/repo 'touch /var/run/reboot-required; echo demo-os > /var/run/reboot-required.pkgs'
+make demo-os 2.0 /srv/repo 'POSTINST'
 make kubectl 9.9.9-1.1 /srv/repo true
 cd /srv/repo
 for file in *.deb; do
@@ -62,6 +62,7 @@ done | sudo tee Packages > /dev/null
 echo 'deb [trusted=yes] file:/srv/repo ./' | sudo tee /etc/apt/sources.list.d/demo.list > /dev/null
 sudo apt-mark unhold kubectl > /dev/null
 """
+NEEDS_REBOOT = "touch /var/run/reboot-required; echo demo-os > /var/run/reboot-required.pkgs"
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +269,7 @@ def test_a_lock_held_elsewhere_is_taken_over_by_its_name_only(cluster: Lab, inve
 def test_packages_are_upgraded_but_not_those_of_kubernetes_and_the_reboot_they_need_is_made(
     cluster: Lab, inventory: Path
 ) -> None:
-    cluster.ssh("w2", REPOSITORY)
+    cluster.ssh("w2", REPOSITORY.replace("POSTINST", NEEDS_REBOOT))
     kubectl = cluster.ssh("w2", "dpkg-query -W kubectl")
     before = boot(cluster, "w2")
     checked = maintain(inventory, "--check", maintenance_nodes="w2", maintenance_packages="true")
@@ -295,6 +296,103 @@ def test_the_only_master_is_rebooted_when_its_outage_is_allowed(cluster: Lab, in
     )
     assert played.rc == 0, played.output
     assert boot(cluster, "cp1") not in ("", before)
+
+
+def test_a_drain_that_fails_gives_its_node_back_while_the_other_of_the_batch_is_finished(
+    cluster: Lab, inventory: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "work.yml").write_text("- name: Do nothing\n  ansible.builtin.meta: noop\n")
+    guarded = controlled("Deployment", "guarded", sleeper(node="w1"))
+    made = [guarded, budget("guarded", "guarded", minAvailable=1)]
+    (tmp_path / "guarded.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
+    wish = {
+        "maintenance_nodes": "w1,w2,w3",
+        "maintenance_tasks": [str(tmp_path / "work.yml")],
+        "maintenance_max_unavailable": "2",
+        "maintenance_drain_timeout": 10,
+    }
+    cluster.kubectl("apply", "-f", str(tmp_path / "guarded.json"))
+    try:
+        cluster.kubectl("rollout", "status", "deployment/guarded", "--timeout=120s")
+        checked = maintain(inventory, "--check", **wish)
+        assert "default/guarded" in words(checked) and "the only replica of" in words(checked), checked.output
+        assert cluster.cordoned() == [] and checked.changed == 0
+
+        played = maintain(inventory, **wish)
+        said = words(played)
+        assert played.rc != 0 and "stopped at w1" in said and "budget default/guarded" in said, played.output
+        assert "option maintenance_drain_timeout" in said and "Left to do: w1, w3." in said
+        assert cluster.cordoned() == [] and holder(cluster) is None
+        assert record(cluster, "w2")["steps"]["finished"] and "drained" not in record(cluster, "w3")["steps"]
+    finally:
+        cluster.kubectl("delete", "-f", str(tmp_path / "guarded.json"))
+    again = maintain(inventory, **wish)
+    assert again.rc == 0 and "done already" in words(again) and "Back in service: w1, w3." in words(again), again.output
+
+
+def test_a_node_that_is_lost_in_its_work_stops_the_run_and_is_finished_by_the_same_command(
+    cluster: Lab, inventory: Path, tmp_path: Path
+) -> None:
+    # The work takes the node's network away, once.
+    cut = tmp_path / "cut"
+    argv = ["sh", "-c", f"test -e {cut} || (touch {cut}; LAB_NAME={cluster.name} {LAB} cut-network w1)"]
+    step: dict[str, Any] = {
+        "name": "Do the work",
+        "ansible.builtin.command": {"argv": argv},
+        "delegate_to": "localhost",
+    }
+    (tmp_path / "work.yml").write_text(json.dumps([{**step, "become": False}]))
+    wish = {
+        "maintenance_nodes": "w1,w2",
+        "maintenance_tasks": [str(tmp_path / "work.yml")],
+        "maintenance_connect_timeout": 15,
+    }
+    try:
+        played = maintain(inventory, **wish)
+        said = words(played)
+        assert played.rc != 0 and "stopped at w1" in said and "did not come back within 15 s" in said, played.output
+        assert "Left to do: w1, w2." in said and holder(cluster) is None
+        assert cluster.cordoned() == ["w1"] and "drained" not in record(cluster, "w2")["steps"]
+
+        wait_for("w1 is not Ready", lambda: cluster.not_ready() == ["w1"], 180)
+        refused = maintain(
+            inventory, maintenance_nodes="w3", maintenance_reboot="always", maintenance_min_healthy="100%"
+        )
+        assert refused.rc != 0 and refused.changed == 0, refused.output
+        assert "Only 5 of 6 nodes are Ready, and 100 % have to be" in words(refused)
+        assert "Node w1 is out of service for 'maintenance'" in words(refused)
+    finally:
+        cluster.run("mend-network", "w1")
+    wait_for("w1 is Ready", lambda: cluster.not_ready() == [], 180)
+    again = maintain(inventory, **wish)
+    assert again.rc == 0 and "Back in service: w1, w2." in words(again), again.output
+
+
+def test_no_more_workers_than_allowed_are_out_of_service_when_one_is_down_already(
+    cluster: Lab, inventory: Path
+) -> None:
+    before = boot(cluster, "w2")
+    cluster.kubectl("cordon", "w5")
+    try:
+        refused = maintain(inventory, maintenance_nodes="w2", maintenance_reboot="always")
+        said = words(refused)
+        assert refused.rc != 0 and refused.changed == 0, refused.output
+        assert "Out of service already: w5 (cordoned by kubectl" in said and "maintenance_max_unavailable" in said
+        assert boot(cluster, "w2") == before and cluster.cordoned() == ["w5"]
+    finally:
+        cluster.kubectl("uncordon", "w5")
+
+
+def test_packages_whose_upgrade_was_cut_off_are_finished_by_the_same_command(cluster: Lab, inventory: Path) -> None:
+    # Its script hangs the first time, and is ended in the middle.
+    cluster.ssh("w3", REPOSITORY.replace("POSTINST", "test -e /srv/hung || { touch /srv/hung; sleep 600; }"))
+    wish = {"maintenance_nodes": "w3", "maintenance_packages": "true", "maintenance_reboot": "never"}
+    cut = maintain(inventory, maintenance_work_timeout=20, **wish)
+    assert cut.rc != 0 and "did not end within" in words(cut) and cluster.cordoned() == ["w3"], cut.output
+    assert "ok installed" not in cluster.ssh("w3", "dpkg-query -W -f '${Status}' demo-os")
+    again = maintain(inventory, **wish)
+    assert again.rc == 0 and "w3: 1 package to upgrade" in words(again), again.output
+    assert cluster.ssh("w3", "dpkg-query -W -f '${Status} ${Version}' demo-os") == "install ok installed 2.0"
 
 
 @pytest.mark.parametrize(

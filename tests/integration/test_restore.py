@@ -5,15 +5,19 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, Played, play, playing, wait_for
+import yaml
+from harness import PROJECT, Lab, Played, play, playing, wait_for
 
 from lab.images import NGINX
 from lab.state import require
@@ -92,6 +96,12 @@ class Cluster:
     def units(self, master: str) -> str:
         return self.lab.ssh(master, "ls /etc/systemd/system | grep clustercare", check=False).strip()
 
+    def left(self, master: str, run: str) -> str:
+        """What there is on a master of a run, or of anything that was begun and not ended."""
+        names = " -o ".join(f"-name '{name}'" for name in (f"*{run}*", "*.part*", ".new-*", ".clustercare-?????*"))
+        folders = "/var/lib/clustercare /var/lib/etcd /etc/kubernetes/manifests /etc/systemd/system"
+        return self.lab.ssh(master, f"sudo find {folders} {names} 2>/dev/null; true").strip()
+
     def phase(self, master: str) -> str:
         """How far the restore is on a master, read from its disk: also while nothing reaches it."""
         disk = require(self.lab.name).root(master)
@@ -133,6 +143,20 @@ def cluster(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     return with_accident(lab, tmp_path_factory.mktemp("backup"))
 
 
+# An etcd and a Kubernetes of the minor before.
+OLDER = {"clusterVersion": "3.6 3.5", "storageVersion": "3.6 3.5", "kubernetesVersion: ": "v1.34 v1.33"}
+
+
+def rewritten(snapshot: bytes, **words: str) -> bytes:
+    """A snapshot that says another version, all else the same: whole, and with the SHA-256 that belongs to it."""
+    data = snapshot[:-32]
+    for name, (old, new) in {name: word.split() for name, word in words.items()}.items():
+        said = f"{name}{old}".encode()
+        assert said in data
+        data = data.replace(said, f"{name}{new}".encode())
+    return data + hashlib.sha256(data).digest()
+
+
 def test_refuses_before_any_damage(cluster: Cluster, tmp_path: Path) -> None:
     before = cluster.processes("cp1")
     data = cluster.snapshot.read_bytes()
@@ -144,28 +168,54 @@ def test_refuses_before_any_damage(cluster: Cluster, tmp_path: Path) -> None:
 
     flipped = bytearray(data)
     flipped[len(data) // 2] ^= 1
-    foreign = cluster.lab.ssh("cp1", f"echo {base64.b64encode(FOREIGN.encode()).decode()} | base64 -d | sudo bash")
-    attempts: dict[str, dict[str, Any]] = {
-        "etcd_restore_confirm=kubernetes": {"etcd_restore_confirm": ""},
-        "no whole snapshot": {"etcd_restore_snapshot": snapshot("short.db", data[:-100])},
-        "is damaged": {"etcd_restore_snapshot": snapshot("flipped.db", bytes(flipped))},
-        "is of another cluster": {"etcd_restore_snapshot": snapshot("foreign.db", base64.b64decode(foreign))},
-        "old, and etcd_restore_max_age": {"etcd_restore_max_age": 1},
-        "makes its snapshot itself": {"etcd_restore_mode": "salvage"},
-        "There is nothing to salvage": {
-            "etcd_restore_mode": "salvage",
-            "etcd_restore_snapshot": "",
-            "etcd_restore_confirm": "",
-        },
-        "is none of the masters": {"etcd_restore_mode": "seed_and_join", "etcd_restore_seed": "w1"},
-    }
-    for said, variables in attempts.items():
+    foreign = base64.b64decode(
+        cluster.lab.ssh("cp1", f"echo {base64.b64encode(FOREIGN.encode()).decode()} | base64 -d | sudo bash")
+    )
+    # What was written beside it belongs to another snapshot, one of this very cluster.
+    shutil.copy(f"{cluster.snapshot}.json", snapshot("swapped.db", foreign) + ".json")
+    newer = {name: word.replace("3.5", "3.7") for name, word in OLDER.items()}
+    attempts: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+        (
+            ("etcd_restore_confirm=kubernetes", "old, and etcd_restore_max_age"),
+            {"etcd_restore_confirm": "", "etcd_restore_max_age": 1},
+        ),
+        (("no whole snapshot",), {"etcd_restore_snapshot": snapshot("short.db", data[:-100])}),
+        (("is damaged",), {"etcd_restore_snapshot": snapshot("flipped.db", bytes(flipped))}),
+        (("is of another cluster",), {"etcd_restore_snapshot": snapshot("foreign.db", foreign)}),
+        (("is not the snapshot that",), {"etcd_restore_snapshot": str(tmp_path / "swapped.db")}),
+        (
+            (
+                *("The snapshot is of etcd 3.5", "The snapshot is of Kubernetes 1.33.4", "allow_version_change=true"),
+                "etcd_restore_seed=w1 is none of the masters",
+            ),
+            {
+                "etcd_restore_snapshot": snapshot("older.db", rewritten(data, **OLDER)),
+                "etcd_restore_mode": "seed_and_join",
+                "etcd_restore_seed": "w1",
+            },
+        ),
+        (
+            ("no etcd starts on the data of a newer one",),
+            {
+                "etcd_restore_snapshot": snapshot("newer.db", rewritten(data, **newer)),
+                "etcd_restore_allow_version_change": True,
+            },
+        ),
+        (("makes its snapshot itself",), {"etcd_restore_mode": "salvage"}),
+        (
+            ("There is nothing to salvage",),
+            {"etcd_restore_mode": "salvage", "etcd_restore_snapshot": "", "etcd_restore_confirm": ""},
+        ),
+    ]
+    for said, variables in attempts:
         played = cluster.restore(**variables)
         assert played.rc != 0, said
-        assert said in " ".join(played.output.split()), played.output
+        for words in said:
+            assert words in " ".join(played.output.split()), played.output
         assert played.changed == 0
     assert cluster.processes("cp1") == before
     assert cluster.deployments() == []
+    assert cluster.lab.ssh("cp1", "sudo ls -A /var/lib/clustercare/restore", check=False) == ""
 
 
 def test_brings_the_deployment_and_its_pods_back(cluster: Cluster) -> None:
@@ -212,6 +262,22 @@ def is_restored(cluster: Cluster) -> None:
     assert [cluster.units(master) for master in cluster.masters] == ["", "", ""]
 
 
+def steps_of_the_role() -> list[str]:
+    """Every step that runs on the masters, in order, as the role names them."""
+    found: list[str] = []
+
+    def gather(tasks: list[dict[str, Any]]) -> None:
+        for task in tasks:
+            gather(task.get("block", []))
+            found.extend(item["name"] for item in task.get("loop", []) if "hosts" not in item)
+            if {"clustercare.kubeadm.etcd_restore", "clustercare.kubeadm.etcd_snapshot"} & set(task):
+                found.append(str(task["name"]))
+
+    gather(yaml.safe_load((PROJECT / "roles/etcd_restore/tasks/restore.yml").read_text()))
+    assert set(STEPS) < set(found)
+    return found
+
+
 def began(step: str, log: Path) -> bool:
     return f": {step}]" in log.read_text(errors="replace").replace("\n", " ")
 
@@ -232,8 +298,9 @@ def test_all_members_come_back_with_the_same_data(three: Cluster) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", steps_of_the_role())
 def test_a_killed_run_is_finished_by_the_same_command(three: Cluster, step: str, tmp_path: Path) -> None:
+    """Also that a snapshot from before an earlier restore is as good: it is the same one each time."""
     three.accident()
     log = tmp_path / "log"
     variables = three.variables(etcd_restore_again=True)
@@ -263,6 +330,103 @@ def test_a_master_that_is_cut_off_never_returns_with_other_data(three: Cluster, 
             wait_for("cp3 has gone back by itself", lambda: three.phase("cp3") == "rolled_back", 400)
         finally:
             three.lab.run("mend-network", "cp3")
+    wait_for("all nodes are Ready", lambda: three.lab.not_ready() == [], 240)
+    wait_for("all members agree", lambda: len(three.hashes()) == 3 and len(set(three.hashes())) == 1, 120)
+    assert three.deployments() == []
+    played = three.restore(**variables)
+    assert played.rc == 0, played.output
+    is_restored(three)
+
+
+@pytest.mark.long
+def test_a_snapshot_of_older_minors_is_restored_when_that_is_said(three: Cluster, tmp_path: Path) -> None:
+    three.accident()
+    older = tmp_path / "older.db"
+    older.write_bytes(rewritten(three.snapshot.read_bytes(), **OLDER))
+    played = three.restore(etcd_restore_snapshot=str(older), etcd_restore_allow_version_change=True)
+    assert played.rc == 0, played.output
+    is_restored(three)
+
+
+AGAIN: dict[str, Any] = {"etcd_restore_again": True}
+
+
+@pytest.mark.long
+def test_a_full_disk_is_noticed_before_the_outage(three: Cluster) -> None:
+    three.accident()
+    before = {master: three.processes(master) for master in three.masters}
+
+    failed: list[str] = []
+
+    def fails(said: str) -> None:
+        played = three.restore(**AGAIN)
+        assert played.rc != 0, played.output
+        assert said in " ".join(played.output.split()), played.output
+        run = re.search(r"\(run ([0-9TZ]+-[0-9a-f]+)\)", played.output)
+        failed.append(run[1] if run else "no-run")
+        assert three.left("cp2", failed[-1]) == ""
+        assert {master: three.processes(master) for master in three.masters} == before
+        assert three.deployments() == []
+
+    room = "sudo mount -t tmpfs -o size=8m,mode=0700 none /var/lib/clustercare"
+    three.lab.ssh("cp2", room)
+    try:
+        fails("cp2 has 8 MiB free in /var/lib/clustercare")
+        # Room for bytes, but not for files, of which only a writer is told: first the snapshot, much later the state.
+        for files in (3, 5):
+            three.lab.ssh("cp2", f"{room.replace('8m', f'1g,nr_inodes={files}')} -o remount")
+            fails("No space left on device")
+        three.lab.ssh("cp2", f"{room.replace('8m', '1g,nr_inodes=10000')} -o remount")
+        played = three.restore(**AGAIN)
+        assert played.rc == 0, played.output
+        is_restored(three)
+        # What the failed runs had made ready on the others is gone, but for the snapshot that was taken first.
+        left = {three.left(master, run) for master in three.masters for run in failed}
+        assert not [path for found in left for path in found.split() if "before-restore-" not in path]
+        aside = "sudo find /var/lib/etcd -path '/var/lib/etcd/.clustercare-restore-*/previous/member/snap/db'"
+        assert three.lab.ssh("cp2", aside).strip(), "the old data is not kept beside the new, on its file system"
+    finally:
+        three.lab.ssh("cp2", "sudo umount --lazy /var/lib/clustercare")
+
+
+def between_the_renames(disk: Path) -> None:
+    """Make a disk one whose master lost its power in the swap: the old data is put aside, the new not in its place."""
+    path = disk / "var/lib/clustercare/restore/state.json"
+    state = json.loads(path.read_text())
+    live, room = disk / "var/lib/etcd/member", disk / state["room"].lstrip("/")
+    if (room / "new/member").exists():
+        (room / "previous").mkdir(mode=0o700)
+        live.rename(room / "previous/member")
+    else:
+        live.rename(room / "new/member")
+    path.write_text(json.dumps({**state, "phase": "swapping"}))
+
+
+@pytest.mark.long
+def test_a_master_that_lost_its_power_in_the_swap_goes_back_with_the_others(three: Cluster, tmp_path: Path) -> None:
+    three.accident()
+    log = tmp_path / "log"
+    disk = three.lab.disks()["cp3"]
+    variables = three.variables(**AGAIN, etcd_restore_dead_man_after=240, etcd_restore_timeout=90)
+    with playing("restore-etcd.yml", three.inventory, log, **variables) as process:
+        wait_for(f"'{STEPS[3]}' begins", lambda: began(STEPS[3], log) or process.poll() is not None, 300)
+        wait_for("cp3 is in the swap", lambda: three.phase("cp3") in ("swapping", "swapped", "starting"), 60, 0.02)
+        three.lab.run("power-off", "cp3")
+        between_the_renames(disk)
+        assert process.wait(300) != 0, log.read_text()
+    said = " ".join(log.read_text().split())
+    assert "Nothing was restored" in said, said
+    assert "give themselves theirs back when their timer comes: cp3" in said, said
+    assert three.deployments() == []
+    three.lab.run("power-on", "cp3")
+
+    def went_back() -> bool:
+        serves = three.lab.ssh("cp3", "pgrep -x 'etcd|kube-apiserver'", check=False).strip()
+        phase = three.phase("cp3")
+        assert not serves or phase in ("rolling_back", "rolled_back"), f"cp3 serves something in the phase {phase}"
+        return phase == "rolled_back"
+
+    wait_for("cp3 has gone back by itself", went_back, 400)
     wait_for("all nodes are Ready", lambda: three.lab.not_ready() == [], 240)
     wait_for("all members agree", lambda: len(three.hashes()) == 3 and len(set(three.hashes())) == 1, 120)
     assert three.deployments() == []

@@ -59,7 +59,7 @@ def killed_and_finished(cluster: Cluster, step: str, folder: Path, variables: di
 def seed(cluster: Cluster, **more: Any) -> dict[str, Any]:
     # The first master's manifest names only itself, as if it was alone: it must join all the same.
     asked = {"etcd_restore_mode": "seed_and_join", "etcd_restore_seed": "cp2", "etcd_restore_again": True}
-    return cluster.variables(**asked, **more)
+    return cluster.variables(**{**asked, **more})
 
 
 def test_the_others_join_the_seed(three: Cluster) -> None:
@@ -177,4 +177,28 @@ def test_a_salvage_that_was_killed_is_finished_by_the_same_command(three: Cluste
     killed_and_finished(three, step, tmp_path, salvage(three))
     has_the_newest(three)
     again = play("restore-etcd.yml", three.inventory, **salvage(three))
+    assert (again.rc, again.changed) == (0, 0), again.output
+
+
+# --- a master that is gone for good
+
+
+def test_a_master_that_is_gone_is_left_out_by_name(three: Cluster) -> None:
+    three.accident()
+    three.lab.run("power-off", "cp3")
+    others = ("--limit", "masters:!cp3")
+    for said, limit in (("so nothing is begun: cp3", ()), ("etcd_restore_without=cp3", others)):
+        played = three.restore(*limit, etcd_restore_again=True)
+        assert (played.rc != 0, played.changed) == (True, 0), played.output
+        assert said in " ".join(played.output.split()), played.output
+    played = three.restore(*others, etcd_restore_again=True, etcd_restore_without="cp3")
+    assert played.rc == 0, played.output
+    assert "Its old data must never serve again" in " ".join(played.output.split())
+    wait_for("nginx answers again", three.serves)
+    assert "web" in three.deployments()
+    assert members_of(three, "cp1") == 2
+    hashes = three.hashes()
+    assert len(hashes) == 2 and len(set(hashes)) == 1
+    assert three.lab.not_ready() == ["cp3"]
+    again = three.restore(*others, etcd_restore_without="cp3")
     assert (again.rc, again.changed) == (0, 0), again.output

@@ -223,7 +223,7 @@ def test_a_killed_run_on_three_masters_is_finished_by_the_same_command(three: Cl
 def test_units_join_the_seed_by_files_and_are_as_they_were(three: Cluster) -> None:
     before = own_files(three)
     three.accident()
-    played = three.restore(**seed(three, etcd_restore_seed="cp1"))
+    played = three.restore(**{**seed(three), "etcd_restore_seed": "cp1"})
     assert played.rc == 0, played.output
     is_restored(three)
     assert own_files(three) == before

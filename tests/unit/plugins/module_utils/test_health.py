@@ -22,6 +22,12 @@ def node(name: str = "w1", ready: str = "True", version: str = "v1.35.4", beat: 
     return {"metadata": {"name": name}, "status": {"conditions": [condition], "nodeInfo": {"kubeletVersion": version}}}
 
 
+def pressed(kind: str, status: str = "True") -> dict[str, Any]:
+    found = node()
+    found["status"]["conditions"].append({"type": kind, "status": status, "message": "too little of it"})
+    return found
+
+
 def static_pod(component: str, on: str = "cp1", tag: str = "v1.35.4", ready: str = "True") -> dict[str, Any]:
     address = {"cp1": "10.0.0.1:6443", "cp2": "10.0.0.2:6443"}[on]
     return {
@@ -103,6 +109,9 @@ def lease(moved: float | None, renewed: str | None = AT) -> Lease:
         ("cluster", Seen(nodes=[node()], deployments=[coredns(1, 2)]), Wanted(), ["CoreDNS is not yet rolled out"]),
         ("node", Seen(nodes=[]), Wanted(node="w9"), ["there is no node w9"]),
         ("node", Seen(nodes=[node()], pods=[daemon_pod()]), Wanted(node="w1"), []),
+        ("node", Seen(nodes=[pressed("DiskPressure")]), Wanted("w1"), ["w1 tells of DiskPressure: too little of it"]),
+        ("node", Seen(nodes=[pressed("DiskPressure", "False")]), Wanted("w1"), []),
+        ("node", Seen(nodes=[pressed("Comfortable")]), Wanted("w1"), []),
         (
             "node",
             Seen(nodes=[node()], pods=[daemon_pod("False")]),

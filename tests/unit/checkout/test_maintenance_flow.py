@@ -1,0 +1,243 @@
+# Copyright (c) 2026, the clustercare.kubeadm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which node is begun, finished or left alone when another one fails or is lost, and what is said then.
+
+The playbook and its roles are the real ones and Ansible runs them; only the modules are puppets that note that they
+were called and answer as the test wants.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+MASTERS = ["m1", "m2"]
+SPEAKERS = ["cluster_health", "cluster_lock", "maintenance_hook", "maintenance_plan", "node_drain"]
+ON_HOSTS = ["etcd_info", "kubeadm_host_info", "maintenance_record", "os_packages"]
+PUPPET = """#!/usr/bin/python
+# WANT_JSON
+import json, os, sys
+name, place = %r, %r
+with open(sys.argv[1]) as file:
+    args = json.load(file)
+args = {key: value for key, value in args.items() if not key.startswith("_ansible")}
+# Each host has its own directory for what Ansible copies to it.
+host = sys.argv[1].split("/hosts/")[1].split("/")[0]
+called = [name, args.get("state") or args.get("step") or "", args.get("name") or host]
+if name == "maintenance_plan" and args.get("batch"):
+    called[1] = "gate"
+with open(os.path.join(place, "called"), "a") as file:
+    file.write(json.dumps(called) + "\\n")
+with open(os.path.join(place, "fails")) as file:
+    if any(all(a in ("", b) for a, b in zip(fails, called)) for fails in json.load(file)):
+        print(json.dumps({"failed": True, "msg": "%%s does not want to." %% name, "held": False}))
+        sys.exit(1)
+targets, masters = args.get("targets") or [], args.get("masters") or []
+plan = {
+    "maintenance": "m0", "text": "the plan", "refusals": [], "api_servers": [],
+    "hosts": {t: {"node": t, "worked": False, "returned": False} for t in targets},
+    "order": {
+        "masters": [t for t in targets if t in masters],
+        "workers": [t for t in targets if t not in masters],
+        "max_unavailable": int(args.get("max_unavailable") or 1),
+    },
+}
+risk = {"pod": "shop/db-0", "risks": ["the only replica of StatefulSet/db"]}
+big, held = {"pod": "shop/big-0", "reason": "too little memory"}, {"pods": ["shop/web-0"], "reason": "its budget"}
+print(json.dumps({
+    "changed": False, "host": {"node_name": host}, "held": args.get("state", "held") == "held", "plan": plan,
+    "reboot": {"needed": False, "done": False}, "time": 1.0, "booted": 1.0, "boot_id": "b", "packages": ["bash"],
+    "at_risk": [risk], "nodes": {"w1": {"plan": {"no_place": [big], "never": [held]}}}, "refusals": [],
+}))
+"""
+LOST = '''
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.connection import ConnectionBase
+
+DOCUMENTATION = """
+name: lost
+short_description: A host that nobody reaches
+description: [A host that nobody reaches.]
+author: [test]
+"""
+
+
+class Connection(ConnectionBase):
+    transport = "lost"
+    has_pipelining = False
+
+    def _connect(self):
+        raise AnsibleConnectionFailure("No route to host")
+
+    exec_command = put_file = fetch_file = lambda self, *args, **kwargs: self._connect()
+
+    def close(self):
+        pass
+'''
+
+
+class Stage:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.output = ""
+        self.rc = 0
+        collection = path / "collections/ansible_collections/clustercare/kubeadm"
+        (collection / "plugins/modules").mkdir(parents=True)
+        for name in ("roles", "playbooks", "meta"):
+            (collection / name).symlink_to(ROOT / name)
+        for name in ("action", "doc_fragments", "filter", "lookup", "module_utils"):
+            (collection / "plugins" / name).symlink_to(ROOT / "plugins" / name)
+        for name in SPEAKERS + ON_HOSTS:
+            (collection / "plugins/modules" / f"{name}.py").write_text(PUPPET % (name, str(path)))
+        (collection / "plugins/connection").mkdir()
+        (collection / "plugins/connection/lost.py").write_text(LOST)
+
+    def play(self, nodes: list[str], *fails: list[str], lost: str = "", **variables: Any) -> None:
+        """Run the playbook.
+
+        :param fails: calls that fail: module, state or step, node; an empty word is any.
+        :param lost: a node that is lost in its work.
+        """
+
+        def host(name: str) -> dict[str, Any]:
+            return {"ansible_remote_tmp": f"{self.path}/hosts/{name}"}
+
+        # A task costs something on each host: only those that are needed.
+        masters = [name for name in MASTERS if name in nodes or name == MASTERS[0]]
+        groups = {
+            "masters": {"hosts": {name: host(name) for name in masters}},
+            "workers": {"hosts": {name: host(name) for name in nodes if name not in masters}},
+        }
+        everywhere = {
+            "ansible_connection": "local",
+            "ansible_become": False,
+            "ansible_python_interpreter": sys.executable,
+            "ansible_remote_tmp": f"{self.path}/hosts/localhost",
+            "kubeadm_kubeconfig": "/nowhere",
+            "maintenance_connect_timeout": 1,
+            "who_is_lost": lost,
+            **variables,
+        }
+        inventory = {"all": {"vars": everywhere, "hosts": {"localhost": {}}, "children": groups}}
+        (self.path / "inventory.yml").write_text(yaml.safe_dump(inventory))
+        (self.path / "ansible.cfg").write_text("[defaults]\n")
+        (self.path / "called").touch()
+        (self.path / "fails").write_text(json.dumps(fails))
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": f"{self.path}/collections",
+            "ANSIBLE_CONFIG": str(self.path / "ansible.cfg"),
+            "ANSIBLE_HOME": f"{self.path}/home",
+            "ANSIBLE_LOCAL_TEMP": f"{self.path}/tmp",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_DEPRECATION_WARNINGS": "0",
+        }
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", str(self.path / "inventory.yml")]
+        command += ["clustercare.kubeadm.maintain_node", "-e", json.dumps({"maintenance_nodes": nodes})]
+        done = subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True, timeout=300)
+        self.output, self.rc = " ".join((done.stdout + done.stderr).split()), done.returncode
+
+    def calls(self, module: str, state: str = "") -> list[str]:
+        """For which nodes the module was called, in order."""
+        lines = [json.loads(line) for line in (self.path / "called").read_text().splitlines()]
+        return [node for name, how, node in lines if name == module and state in ("", how)]
+
+    @property
+    def drained(self) -> list[str]:
+        return sorted(set(self.calls("node_drain", "drained")) - {"localhost"})
+
+    @property
+    def finished(self) -> list[str]:
+        return sorted(self.calls("maintenance_record", "finished"))
+
+    @property
+    def unlocked(self) -> bool:
+        return bool(self.calls("cluster_lock", "released"))
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+@pytest.fixture
+def lost_in_work(tmp_path: Path) -> list[str]:
+    """Work after which one node is not reached any more."""
+    (tmp_path / "work.yml").write_text(
+        "- name: Lose it\n  ansible.builtin.set_fact: {ansible_connection: clustercare.kubeadm.lost}\n"
+        "  when: inventory_hostname == who_is_lost\n"
+    )
+    return [str(tmp_path / "work.yml")]
+
+
+def test_all_go_well(stage: Stage, tmp_path: Path) -> None:
+    hook = {"name": "no alert is firing", "command": ["true"]}
+    stage.play(
+        ["m1", "w1", "w2"], maintenance_packages=True, maintenance_max_unavailable=2, maintenance_hooks_before=[hook]
+    )
+    assert stage.rc == 0, stage.output
+    assert stage.drained == stage.finished == ["m1", "w1", "w2"] and stage.unlocked
+    assert stage.calls("node_drain", "drained").index("m1") < stage.calls("node_drain", "drained").index("w1")
+    assert "shop/db-0 loses something: the only replica of StatefulSet/db" in stage.output
+    assert "shop/big-0 would find no place: too little memory" in stage.output
+    assert "shop/web-0 could not go: its budget" in stage.output
+    assert "Back in service: m1, w1, w2." in stage.output
+    assert len(stage.calls("maintenance_hook")) == 3 and len(stage.calls("cluster_lock", "renewed")) == 6
+
+
+def test_no_worker_and_no_other_master_is_begun_when_a_master_is_lost(stage: Stage, lost_in_work: list[str]) -> None:
+    stage.play(["m1", "m2", "w1"], lost="m1", maintenance_tasks=lost_in_work)
+    assert stage.rc != 0 and stage.drained == ["m1"] and stage.finished == [], stage.output
+    assert "stopped at m1" in stage.output and "Left to do: m1, m2, w1." in stage.output
+    assert "did not come back within 1 s (option maintenance_connect_timeout)" in stage.output and stage.unlocked
+
+
+def test_a_node_that_ansible_loses_in_a_tasks_file_ends_the_run(stage: Stage, lost_in_work: list[str]) -> None:
+    with (stage.path / "work.yml").open("a") as file:
+        file.write("- name: Find it gone\n  ansible.builtin.ping:\n")
+    stage.play(["m1", "m2", "w1"], lost="m1", maintenance_tasks=lost_in_work)
+    assert stage.rc != 0 and stage.drained == ["m1"] and "UNREACHABLE" in stage.output, stage.output
+
+
+def test_the_others_of_a_batch_are_finished_when_one_is_lost(stage: Stage, lost_in_work: list[str]) -> None:
+    with (stage.path / "work.yml").open("a") as file:
+        file.write("- name: Find it gone\n  ansible.builtin.ping:\n")
+    stage.play(["w1", "w2", "w3"], lost="w1", maintenance_tasks=lost_in_work, maintenance_max_unavailable=2)
+    assert stage.rc != 0 and stage.drained == ["w1", "w2"] and stage.finished == ["w2"], stage.output
+    assert "w1 can no longer be reached; no further node is begun. Left to do: w1, w3." in stage.output
+    assert stage.unlocked
+
+
+def test_the_others_of_a_batch_are_finished_when_one_fails_and_the_reason_is_told(stage: Stage) -> None:
+    stage.play(
+        ["w1", "w2", "w3"],
+        ["node_drain", "drained", "w1"],
+        ["cluster_lock", "released", ""],
+        maintenance_max_unavailable=2,
+    )
+    assert stage.rc != 0 and stage.drained == ["w1", "w2"] and stage.finished == ["w2"], stage.output
+    assert "stopped at w1" in stage.output and "node_drain does not want to." in stage.output
+    assert "Left to do: w1, w3." in stage.output
+    assert "The lock could not be given back, and ends by itself: cluster_lock does not want to." in stage.output
+
+
+def test_a_batch_that_may_not_be_begun_is_told_and_gives_the_lock_back(stage: Stage) -> None:
+    stage.play(["w1", "w2", "w3"], ["maintenance_plan", "gate", ""], maintenance_max_unavailable=2)
+    assert stage.rc != 0 and stage.drained == [] and stage.unlocked, stage.output
+    assert (
+        "See whether it may be taken out of service now" in stage.output and "Left to do: w1, w2, w3." in stage.output
+    )
+
+
+def test_a_plan_that_fails_gives_the_lock_back(stage: Stage) -> None:
+    stage.play(["w1", "w2"], ["os_packages", "available", "w2"], maintenance_packages=True)
+    assert stage.rc != 0 and stage.drained == [] and stage.unlocked, stage.output
+    assert "os_packages does not want to." in stage.output
