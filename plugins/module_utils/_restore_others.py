@@ -25,8 +25,8 @@ def others_at_work(looks: Looks, asked: Asked, controller: dict[str, Any]) -> li
             for host, record in open_upgrades.items()
         )
         found.append(
-            f"An upgrade was begun and not ended ({where}). Finish it with the same command, or give it up with "
-            f"upgrade-cluster.yml -e upgrade_abort=true; when it must stay as it is, {_TAKE_OVER}."
+            f"An upgrade was begun and not ended ({where}). Finish it with the command that began it, or give it up "
+            f"with upgrade-cluster.yml -e upgrade_abort=true; when it must stay as it is, {_TAKE_OVER}."
         )
     holder = next((holder for holder in (living(seen, controller) for seen in looks.values()) if holder), None)
     if holder:

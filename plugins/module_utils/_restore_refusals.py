@@ -99,8 +99,8 @@ def membership_refusals(looks: Looks, without: Sequence[str] = (), stored: Seque
     if missing:
         found.append(
             f"etcd has members that are not among the masters of this run: {', '.join(missing)}. All members have to "
-            "be restored together: take them into the inventory (and leave --limit away). They would come back as the "
-            "old cluster. Those that are gone for good are left out by naming them, "
+            "be restored together: take them into the inventory (and leave --limit away). One that is left out may "
+            "come back with the old data. Those that are gone for good are left out by naming them, "
             f"-e etcd_restore_without={','.join(missing)}, and by --limit."
         )
     present = sorted(set(without) & set(names))

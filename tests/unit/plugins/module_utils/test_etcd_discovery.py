@@ -88,12 +88,17 @@ def test_what_was_asked_for_comes_first() -> None:
     assert discovery.choose_access(discovery.settings(KUBEADM), asked) == asked
 
 
+def test_what_is_empty_was_not_asked_for() -> None:
+    flags = discovery.settings(KUBEADM)
+    assert discovery.choose_access(flags, Access("", "", "", "")) == discovery.choose_access(flags, NOTHING_ASKED)
+
+
 def test_plain_http_only_when_asked() -> None:
     flags = {"listen-client-urls": "http://127.0.0.1:2379"}
     with pytest.raises(CareError, match="option endpoint"):
         discovery.choose_access(flags, NOTHING_ASKED)
     asked = NOTHING_ASKED._replace(endpoint="http://127.0.0.1:2379")
-    assert discovery.choose_access(flags, asked).endpoint == "http://127.0.0.1:2379"
+    assert discovery.choose_access(flags, asked) == asked
 
 
 def process(proc: Path, pid: str, executable: str, argv: list[str], network: str = "net:[1]") -> None:
