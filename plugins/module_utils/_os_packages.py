@@ -68,7 +68,8 @@ class AptUpgrade:
         return self._runner(["dpkg-query", "--show", "--showformat=${Status}|${binary:Package}|${Version}\\n"]).out
 
     def _run(self, arguments: list[str], what: str) -> Done:
-        argv = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *arguments]
+        # On a terminal of its own dpkg would go on when apt-get is ended.
+        argv = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0", *arguments]
         left = max(1.0, self._end - time.monotonic())
         return _good(self._apt.patiently(argv, _ENVIRONMENT, left), what, (0,))
 

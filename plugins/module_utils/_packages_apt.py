@@ -22,6 +22,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 KUBERNETES_PACKAGES = ("kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni")
 _JOURNAL = "/var/lib/dpkg/updates"
 _FRONTEND_LOCK = "/var/lib/dpkg/lock-frontend"
+_DATABASE_LOCK = "/var/lib/dpkg/lock"
 _ARCHIVES = "/var/cache/apt/archives"
 _PREFERENCES = "/etc/apt/preferences"
 # Stronger than any pin that a person would write.
@@ -230,7 +231,8 @@ class Apt:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return f"another package manager holds {path}"
-            return None
+            # A dpkg may outlive the program that started it.
+            return self._busy(_DATABASE_LOCK)
 
         try:
             deadline = Deadline(self.lock_timeout, "lock_timeout")
@@ -253,6 +255,17 @@ class Apt:
         return ["-o", f"Dir::Etc::Preferences={path}"]
 
     # --- pieces
+
+    def _busy(self, lock: str) -> Optional[str]:
+        """Whether somebody holds this lock now, in words."""
+        descriptor = os.open(self._path(lock), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return f"a dpkg that was started earlier still runs, and holds {self._path(lock)}"
+        finally:
+            os.close(descriptor)
+        return None
 
     def _install_argv(self) -> list[str]:
         argv = ["apt-get", "install", "--yes", "--no-install-recommends", "--no-remove", "--allow-change-held-packages"]

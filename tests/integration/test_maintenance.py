@@ -316,7 +316,7 @@ def test_a_drain_that_fails_gives_its_node_back_while_the_other_of_the_batch_is_
         cluster.kubectl("rollout", "status", "deployment/guarded", "--timeout=120s")
         checked = maintain(inventory, "--check", **wish)
         assert "default/guarded" in words(checked) and "the only replica of" in words(checked), checked.output
-        assert cluster.cordoned() == [] and checked.changed == 0
+        assert cluster.cordoned() == []
 
         played = maintain(inventory, **wish)
         said = words(played)

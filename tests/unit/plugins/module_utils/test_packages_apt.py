@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import pathlib
+import subprocess
+import sys
 from typing import Any, Optional
 
 import pytest
@@ -144,6 +146,23 @@ def test_an_interrupted_dpkg_is_mended_under_the_frontends_lock(tmp_path: pathli
     assert programs.envs[0]["DPKG_FRONTEND_LOCKED"] == "1"
     with pytest.raises(CareError, match="cannot be mended: post-installation script"):
         apt(Programs({"dpkg": (1, "", "post-installation script failed\n")}), tmp_path).mend()
+
+
+def test_a_dpkg_that_outlived_its_apt_is_waited_for(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "var/lib/dpkg").mkdir(parents=True)
+    lock = tmp_path / "var/lib/dpkg/lock"
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", hold, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin and other.stdout
+        other.stdout.readline()
+        programs = Programs()
+        with pytest.raises(CareError, match=f"still runs, and holds {lock}"):
+            apt(programs, tmp_path, lock_timeout=0).mend()
+        assert programs.ran == []
+        other.stdin.close()
+    apt(programs, tmp_path, lock_timeout=0).mend()
+    assert programs.ran == ["dpkg --force-confold --configure --pending"]
 
 
 def test_what_the_cache_has_is_not_missing(tmp_path: pathlib.Path) -> None:
