@@ -43,12 +43,12 @@ integration: prepare ## the short tests on real clusters (root)
 
 test: check sanity molecule integration ## all of the above; what CI calls (root)
 
-test-long: prepare ## the long tests: PART=upgrade-ha|drain|maintenance|restore|restore-modes|systemd|services|etcd|lab-kinds|molecule; without PART all (root)
+test-long: prepare ## the long tests: PART=upgrade-ha|drain|maintenance|restore|restore-modes|systemd|services|etcd|lab-kinds|flow|molecule; without PART all (root)
 ifneq ($(filter-out molecule,$(PART)),)
-	pytest -v -m long tests/integration/test_$(subst -,_,$(PART)).py
+	pytest -v -m long $(if $(filter flow,$(PART)),tests/unit/checkout,tests/integration/test_$(subst -,_,$(PART)).py)
 else
 	molecule test --all
-	$(if $(PART),,pytest -v -m long tests/integration)
+	$(if $(PART),,pytest -v -m long tests)
 endif
 
 demo: prepare ## 1 master and 2 workers one minor up, under load and without one failed request (root)

@@ -208,6 +208,7 @@ def test_no_worker_and_no_other_master_is_begun_when_a_master_is_lost(stage: Sta
     assert "did not come back within 1 s (option maintenance_connect_timeout)" in stage.output and stage.unlocked
 
 
+@pytest.mark.long
 def test_a_node_that_ansible_loses_in_a_tasks_file_ends_the_run(stage: Stage, lost_in_work: list[str]) -> None:
     with (stage.path / "work.yml").open("a") as file:
         file.write("- name: Find it gone\n  ansible.builtin.ping:\n")
@@ -224,6 +225,7 @@ def test_the_others_of_a_batch_are_finished_when_one_is_lost(stage: Stage, lost_
     assert stage.unlocked
 
 
+@pytest.mark.long
 def test_the_others_of_a_batch_are_finished_when_one_fails_and_the_reason_is_told(stage: Stage) -> None:
     stage.play(
         ["w1", "w2", "w3"],
@@ -240,6 +242,7 @@ def test_the_others_of_a_batch_are_finished_when_one_fails_and_the_reason_is_tol
     assert "The lock could not be given back, and ends by itself: cluster_lock does not want to." in stage.output
 
 
+@pytest.mark.long
 def test_a_batch_that_may_not_be_begun_is_told_and_gives_the_lock_back(stage: Stage) -> None:
     stage.play(["w1", "w2", "w3"], ["maintenance_plan", "gate", ""], maintenance_max_unavailable=2)
     assert stage.rc != 0 and stage.drained == [] and stage.unlocked, stage.output
@@ -248,6 +251,7 @@ def test_a_batch_that_may_not_be_begun_is_told_and_gives_the_lock_back(stage: St
     )
 
 
+@pytest.mark.long
 def test_a_plan_that_fails_gives_the_lock_back(stage: Stage) -> None:
     stage.play(["w1", "w2"], ["os_packages", "available", "w2"], maintenance_packages=True)
     assert stage.rc != 0 and stage.drained == [] and stage.unlocked, stage.output

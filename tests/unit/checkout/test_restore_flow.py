@@ -176,7 +176,10 @@ def test_each_step_ends_on_all_masters_before_the_next_one_begins(world: World) 
     assert steps == [phase for phase in ORDER for _host in HOSTS]
 
 
-@pytest.mark.parametrize(("phase", "how"), [("swap", "cut"), ("mark", "fails"), ("start_api", "fails")])
+@pytest.mark.parametrize(
+    ("phase", "how"),
+    [("swap", "cut"), ("mark", "fails"), pytest.param("start_api", "fails", marks=pytest.mark.long)],
+)
 def test_where_a_step_fails_all_masters_go_back(world: World, phase: str, how: str) -> None:
     ended = world.play({"cp2": {phase: how}})
     assert ended.rc != 0
@@ -189,6 +192,7 @@ def test_where_a_step_fails_all_masters_go_back(world: World, phase: str, how: s
     assert f"have their old data again, and run on it: {', '.join(answering)}." in ended.said
 
 
+@pytest.mark.long
 def test_restored_data_that_is_served_stays(world: World) -> None:
     ended = world.play({"cp2": {"start_api": "cut"}})
     assert ended.rc != 0
@@ -196,6 +200,7 @@ def test_restored_data_that_is_served_stays(world: World) -> None:
     assert "API servers already serve the restored data and these masters cannot be asked: cp2." in ended.said
 
 
+@pytest.mark.long
 def test_data_that_was_in_use_before_the_run_began_stays(world: World) -> None:
     world.stand("serving")
     ended = world.play({"cp2": {"start_api": "fails"}}, action="resume", in_use=("cp1", "cp3"))
@@ -204,6 +209,7 @@ def test_data_that_was_in_use_before_the_run_began_stays(world: World) -> None:
     assert "served the restored data before this run began, so nothing is rolled back by itself" in ended.said
 
 
+@pytest.mark.long
 def test_a_master_that_cannot_be_reached_is_told_to_the_plan(world: World) -> None:
     ended = world.play({"cp3": {"look": "cut"}})
     assert ended.rc != 0
@@ -211,12 +217,14 @@ def test_a_master_that_cannot_be_reached_is_told_to_the_plan(world: World) -> No
     assert {did for did, _host in ended.log} == {"look"}
 
 
+@pytest.mark.long
 def test_a_failed_staging_touches_nothing(world: World) -> None:
     ended = world.play({"cp3": {"stage": "fails"}})
     assert ended.rc != 0
     assert {did for did, _host in ended.log} == {"look", "stage"}
 
 
+@pytest.mark.long
 def test_a_master_that_cannot_go_back_is_named_and_started_on_nothing(world: World) -> None:
     ended = world.play({"cp1": {"swap": "fails"}, "cp2": {"rollback": "fails"}})
     assert ended.rc != 0
@@ -225,6 +233,7 @@ def test_a_master_that_cannot_go_back_is_named_and_started_on_nothing(world: Wor
     assert (ended.phases["cp1"], ended.phases["cp3"]) == ("rolled_back", "rolled_back")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("accidents", "rc"), [({}, 0), ({"cp3": {"rollback_api": "fails"}}, 2)])
 def test_a_rollback_that_was_asked_for_fails_only_where_it_fails(
     world: World, accidents: dict[str, dict[str, str]], rc: int
@@ -235,7 +244,9 @@ def test_a_rollback_that_was_asked_for_fails_only_where_it_fails(
     assert ("not undone on all masters" in ended.said) is bool(accidents)
 
 
-@pytest.mark.parametrize(("phase", "how"), [("mark", "answer lost"), ("start_api", "cut")])
+@pytest.mark.parametrize(
+    ("phase", "how"), [("mark", "answer lost"), pytest.param("start_api", "cut", marks=pytest.mark.long)]
+)
 def test_the_old_cluster_never_serves_beside_a_seed_that_may_serve(world: World, phase: str, how: str) -> None:
     ended = world.play({"cp2": {phase: how}}, seed="cp2")
     assert ended.rc != 0
@@ -244,11 +255,13 @@ def test_the_old_cluster_never_serves_beside_a_seed_that_may_serve(world: World,
     assert "cannot be asked: cp2. So nothing is rolled back" in ended.said
 
 
+@pytest.mark.long
 def test_a_seed_that_was_cut_off_before_the_mark_goes_back_with_the_others(world: World) -> None:
     ended = world.play({"cp2": {"start_etcd": "cut"}}, seed="cp2")
     assert (ended.phases["cp1"], ended.phases["cp3"]) == ("rolled_back", "rolled_back")
 
 
+@pytest.mark.long
 def test_the_seed_is_marked_when_all_others_will_wait_for_it(world: World) -> None:
     ended = world.play({"cp3": {"mark": "fails"}}, seed="cp1")
     assert ended.log.index(("mark", "cp2")) > 0
@@ -256,6 +269,7 @@ def test_the_seed_is_marked_when_all_others_will_wait_for_it(world: World) -> No
     assert ended.phases == all_at("rolled_back")
 
 
+@pytest.mark.long
 def test_the_others_wait_while_the_seed_does_not_go_back(world: World) -> None:
     ended = world.play({"cp1": {"start_api": "fails", "rollback": "fails"}}, seed="cp1")
     assert ended.rc != 0
@@ -264,12 +278,14 @@ def test_the_others_wait_while_the_seed_does_not_go_back(world: World) -> None:
     assert "These did not go back: cp1, cp2, cp3." in ended.said, ended.said
 
 
+@pytest.mark.long
 def test_a_majority_that_may_have_the_mark_is_waited_for(world: World) -> None:
     ended = world.play({"cp1": {"mark": "fails"}, "cp2": {"mark": "answer lost"}, "cp3": {"mark": "answer lost"}})
     assert ended.phases["cp1"] == "started"
     assert "nothing is rolled back" in ended.said
 
 
+@pytest.mark.long
 def test_the_others_join_a_seed(world: World) -> None:
     ended = world.play({}, seed="cp2")
     assert ended.rc == 0, ended.said

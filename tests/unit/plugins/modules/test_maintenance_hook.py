@@ -169,7 +169,7 @@ def test_an_answer_that_is_no_http_is_asked_again(hook: Any) -> None:
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Garbled) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        result = hook(url=f"http://127.0.0.1:{server.server_address[1]}/", timeout=0.3)
+        result = hook(url=f"http://127.0.0.1:{server.server_address[1]}/", timeout=2)
         server.shutdown()
     assert result["failed"] and result["asked"] >= 2 and "is no HTTP" in result["msg"], result
 

@@ -310,7 +310,7 @@ def test_many_pods_with_one_cause_are_one_clause(api: FakeApi, drain: Any) -> No
     for number in range(8):
         api.add(pod(f"a{number}"))
     api.nodes["w1"]["status"]["conditions"][0]["status"] = "False"
-    result = drain(timeout=0.5, last_replica_wait=0)
+    result = drain(timeout=2, last_replica_wait=0)
     assert result["msg"].count("its node is not Ready") == 1 and "and 3 more" in result["msg"]
     assert len(result["remaining"]) == 8 and result["counts"] == {"evicting": 8}
 

@@ -99,7 +99,8 @@ def test_a_pod_that_comes_while_volumes_are_awaited_costs_no_hurry(
     api.inject("GET", "/volumeattachments", attached.clear, after=2)
     result = drain(wait_for_volume_detach=True)
     assert not result.get("failed") and actions(result) == {"a": "evicted", "late": "evicted"}
-    assert sum(seconds <= 0 for seconds in naps) <= 2, naps
+    # On a slow machine some are late; without a rest it would be nearly all of them.
+    assert sum(seconds <= 0 for seconds in naps) < len(naps) / 2, naps
 
 
 # --- pods on their way out --------------------------------------------------------------------------------------
