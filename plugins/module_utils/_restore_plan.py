@@ -71,9 +71,15 @@ def unready_now(looks: Looks) -> Optional[list[str]]:
 
 
 def bump_for(looks: Looks, snapshot: dict[str, Any]) -> int:
-    """By how much revisions are raised, so that no watcher ever sees one twice."""
-    live = max([seen["etcd"]["revision"] for seen in looks.values()], default=0)
-    return max(BUMP, 2 * (live - snapshot["revision"]))
+    """By how much revisions are raised, so that no watcher ever sees one twice.
+
+    Seen may have been what etcd has now, what lies on the disks of those that are silent, and what an earlier restore
+    has raised it to, also when that was rolled back; and what was written since.
+    """
+    known = [snapshot["revision"]]
+    for seen in looks.values():
+        known += [found.get("revision") or 0 for found in (seen["etcd"], seen.get("data") or {}, seen["state"] or {})]
+    return BUMP + max(map(int, known)) - int(snapshot["revision"])
 
 
 def safety_host(looks: Looks) -> Optional[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, epoch, words_of_age
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import at_work
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import joined_after, plan
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import BUMP, joined_after, plan
 
 TAKEN = "2026-01-01T00:00:00Z"
 NOW = epoch(TAKEN) + 3600
@@ -120,9 +120,25 @@ def test_two_plans_never_share_a_token() -> None:
     assert made(looks())["token"] != made(looks())["token"]
 
 
-def test_the_bump_is_above_what_anybody_can_have_seen() -> None:
-    found = made(looks(1, etcd=alive(revision=3_000_000_000)), confirm="kubernetes")
-    assert 2000 + found["bump_revision"] > 3_000_000_000
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"etcd": alive(revision=3_000_000_000)},
+        # Nobody answers: a restore from the same snapshot before this one, whose data is there, or is lost, or is no
+        # longer the present one.
+        {"data": {"revision": 3_000_000_000, "problem": None}},
+        {"state": {**state("done", run="r0"), "revision": 3_000_000_000}},
+        {"state": {**state("rolled_back", run="r0"), "revision": 3_000_000_000}, "etcd": alive(revision=2010)},
+    ],
+)
+def test_the_bump_is_above_what_anybody_can_have_seen(seen: dict[str, Any]) -> None:
+    found = made(looks(1, **seen), confirm="kubernetes", again=True)
+    assert 2000 + found["bump_revision"] == 3_000_000_000 + BUMP
+
+
+@pytest.mark.parametrize("seen", [{}, {"data": {"problem": "broken"}}, {"etcd": alive(revision=1500)}])
+def test_the_least_bump(seen: dict[str, Any]) -> None:
+    assert made(looks(1, **seen), confirm="kubernetes")["bump_revision"] == BUMP
 
 
 def test_the_newest_data_is_kept() -> None:
