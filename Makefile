@@ -43,7 +43,7 @@ integration: prepare ## the short tests on real clusters (root)
 
 test: check sanity molecule integration ## all of the above; what CI calls (root)
 
-test-long: prepare ## the long tests: PART=upgrade-ha|drain|maintenance|restore|restore-modes|systemd|services|etcd|lab-kinds|flow|molecule; without PART all (root)
+test-long: prepare ## the long tests: PART=upgrade-ha|backup|drain|maintenance|restore|restore-modes|systemd|services|etcd|lab-kinds|flow|molecule; without PART all (root)
 ifneq ($(filter-out molecule,$(PART)),)
 	pytest -v -m long $(if $(filter flow,$(PART)),tests/unit/checkout,tests/integration/test_$(subst -,_,$(PART)).py)
 else
