@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubeadm
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import read_cordon
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import CORDON_TAINT
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 PURPOSE = "upgrade"
 _PACKAGES = ("kubeadm", "kubelet", "kubectl")
-_CORDON_TAINT = "node.kubernetes.io/unschedulable"
 _CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 
 
@@ -246,4 +246,4 @@ def _taints(node: dict[str, Any]) -> set[str]:
     """Keys of the taints that keep ordinary pods away; a cordon's is not counted, it comes and goes."""
     taints = node.get("spec", {}).get("taints") or []
     keys = {str(taint.get("key")) for taint in taints if taint.get("effect") in ("NoSchedule", "NoExecute")}
-    return keys - {_CORDON_TAINT}
+    return keys - {CORDON_TAINT["key"]}
