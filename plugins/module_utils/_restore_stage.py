@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING, Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_manifest, _restore_state
@@ -15,6 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import give, make_missing, owner_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_save import Saving, save
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import at_work
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import make_empty
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import (
     Found,
@@ -40,7 +42,7 @@ def stage(step: Restore) -> dict[str, Any]:
     home = os.path.join(step.host.directory, _restore_state.FOLDER, step.run)
     made = [home]  # the snapshot has been sent there
     try:
-        if now != step.plan["seen"].get(step.node):
+        if now != step.plan["seen"].get(step.node) and not left_behind(step):
             raise CareError(f"Another run is at work on {step.node}: it is at {now} since this one looked.")
         forget_staged(step)
         _record.private_directory(_restore_state.FOLDER, step.run, directory=step.host.directory)
@@ -50,6 +52,14 @@ def stage(step: Restore) -> dict[str, Any]:
             for path in made:
                 shutil.rmtree(path, ignore_errors=True)
         raise
+
+
+def left_behind(step: Restore) -> bool:
+    """Whether what was staged since this run looked is of a run before it, which died while its module went on."""
+    state = step.state
+    if state is None or state["phase"] != "staged" or state["run"] > step.run:
+        return False
+    return at_work(state, step.options.controller, time.time()) is None
 
 
 def _stage(step: Restore, home: str, directories: list[str]) -> dict[str, Any]:

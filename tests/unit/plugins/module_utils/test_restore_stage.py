@@ -83,3 +83,31 @@ def test_the_same_in_a_data_directory_of_its_own_file_system(step: Restore, tmp_
     forget_unfinished(step, str(tmp_path / "etcd"), ".clustercare-restore-")
     assert room.exists() is known
     assert (tmp_path / "etcd" / "member").exists()
+
+
+DEAD = {"hostname": "bastion", "machine_id": "m1", "boot_id": "b1", "pid": 5, "start": 50}
+ME = {"hostname": "bastion", "machine_id": "m1", "boot_id": "b1", "pid": 7, "start": 70, "running": []}
+
+
+@pytest.mark.parametrize(
+    ("phase", "run", "running", "gone"),
+    [
+        ("staged", OTHER, [], True),
+        ("staged", OTHER, [{"pid": 5, "start": 50}], False),
+        # Of a run that began after this one: it is this one that came late.
+        ("staged", "20260104T000000Z-dddddd", [], False),
+        ("armed", OTHER, [], False),
+    ],
+)
+def test_what_a_dead_run_staged_after_this_one_looked_is_in_nobodys_way(
+    step: Restore, phase: str, run: str, running: list[dict[str, int]], gone: bool
+) -> None:
+    home = of_run(step, run)
+    state = {"run": run, "home": str(home), "room": str(home), "controller": DEAD}
+    _restore_state.save(state, phase, step.host.directory)
+    of_run(step, MINE)
+    options = step.options._replace(controller={**ME, "running": running})
+    with pytest.raises(CareError, match="Another run is at work" if not gone else "etcd") as raised:
+        Restore(step.host, options).take("stage")
+    assert ("Another run is at work" in raised.value.message) is not gone
+    assert home.exists() is not gone
