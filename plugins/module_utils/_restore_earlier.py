@@ -154,6 +154,19 @@ def against_rollback(looks: Looks, begun: dict[str, Any], asked: Asked) -> list[
     return found
 
 
+def after_rollback(here: dict[str, dict[str, Any]]) -> list[str]:
+    """What has to be done by hand when clients of the API have seen revisions that the old data does not have."""
+    if not any(reached(state, "serving") for state in here.values()):
+        return []
+    kept = [f"{state['safety']} on {host}" for host, state in sorted(here.items()) if state.get("safety")]
+    instead = f" Restoring the snapshot of that data instead needs none of this: {', '.join(kept)}." if kept else ""
+    return [
+        "API servers have served the restored data, whose revisions are higher than those of the old data. Whoever "
+        "watches the API since may take no notice of changes until it is started again: afterwards restart the "
+        "kubelets of all nodes, and the pods of kube-proxy, of the pod network, of CoreDNS and of operators." + instead
+    ]
+
+
 def go_on(
     looks: Looks,
     snapshot: dict[str, Any],
@@ -198,7 +211,7 @@ def go_on(
         "action": action,
         "why": why,
         "refusals": refusals,
-        "warnings": [],
+        "warnings": after_rollback(here) if action == "rollback" else [],
         "safety_host": None,
         "seen": runs_seen(looks),
         "mode": mode,

@@ -243,6 +243,10 @@ def test_units_join_the_seed_by_flags_also_after_a_kill(three: Cluster, tmp_path
     assert played.rc == 0, played.output
     assert "later" in three.lab.kubectl("get", "configmaps")
     assert own_files(three) == before
+    # As the run says: what has seen the higher revisions would take no notice of anything new.
+    assert "restart the kubelets of all nodes" in " ".join(played.output.split())
+    three.lab.ssh("w1", "sudo systemctl restart kubelet")
+    three.lab.kubectl("-n", "kube-system", "delete", "pods", "--all")
 
 
 def test_the_one_disk_that_is_left_becomes_the_cluster(three: Cluster) -> None:

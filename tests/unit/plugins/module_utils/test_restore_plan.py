@@ -364,7 +364,17 @@ def test_a_master_that_went_back_under_others_that_serve_needs_a_person() -> Non
     for host, phase in zip(seen, ("serving", "serving", "rolled_back")):
         seen[host]["state"] = state(phase)
     assert "etcd_restore_rollback=true" in " ".join(made(seen)["refusals"])
-    assert made(seen, rollback=True)["action"] == "rollback"
+    found = made(seen, rollback=True)
+    assert found["action"] == "rollback"
+    assert "restart the kubelets of all nodes" in " ".join(found["warnings"])
+
+
+def test_nobody_has_to_be_restarted_whom_no_api_server_has_served() -> None:
+    seen = looks()
+    for look_ in seen.values():
+        look_["state"] = state("started")
+    found = made(seen, rollback=True)
+    assert (found["action"], found["warnings"]) == ("rollback", [])
 
 
 @pytest.mark.parametrize(
