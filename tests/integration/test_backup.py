@@ -52,7 +52,7 @@ def test_brings_what_makes_a_machine_a_master_and_keys_only_when_asked(cluster: 
     def back_up(*more: str, **variables: Any) -> dict[str, Any]:
         played = play("backup-etcd.yml", Path(status["inventory"]), *more, etcd_backup_dir=str(target), **variables)
         assert played.rc == 0, played.output
-        result: dict[str, Any] = json.loads(re.findall(r"=> (\{.*?^\})", played.output, re.DOTALL | re.MULTILINE)[-1])
+        result: dict[str, Any] = json.loads(re.findall(r"=> (\{\n.*?^\})", played.output, re.DOTALL | re.MULTILINE)[-1])
         return dict(result["etcd_backup_result"])
 
     def secrets() -> list[str]:
