@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import Any, Callable, NamedTuple, Optional
@@ -48,6 +49,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _MARGIN = 30.0  # seconds that the dead man's timer must be away before another step is begun
 _FOR_ANOTHER = 15.0  # seconds that a member waits for the one before it
 
@@ -76,6 +78,12 @@ def tree_size(path: str) -> int:
     return total
 
 
+def no_room(error: OSError) -> str:
+    """In words, that a file system takes no more."""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{os.uname().nodename} cannot write: {error.strerror}{where}. Make room there."
+
+
 class Restore:
     """One step of a restore on this host."""
 
@@ -99,6 +107,10 @@ class Restore:
         except CareError as error:
             error.results["changed"] = self.changed or bool(error.results.get("changed"))
             raise
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise CareError(no_room(error), changed=self.changed) from error
 
     # --- the state
 

@@ -332,8 +332,6 @@ elapsed:
   sample: 2.4
 """
 
-import errno
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -343,12 +341,16 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_watch import ACCESS_OPTIONS, wanted_access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import look
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import PHASES, Options, Restore
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phases import (
+    NO_ROOM,
+    PHASES,
+    Options,
+    Restore,
+    no_room,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import touched
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import QuickHost, old_data_gone
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def step(module: AnsibleModule) -> dict[str, Any]:
@@ -382,10 +384,10 @@ def step(module: AnsibleModule) -> dict[str, Any]:
         with _record.locked(Deadline(params["timeout"], "timeout"), directory=host.directory):
             return Restore(host, options).take(params["phase"])
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        # The lock is a file, too.
+        if error.errno not in NO_ROOM:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        raise CareError(f"{os.uname().nodename} cannot write: {error.strerror}{where}. Make room there.") from error
+        raise CareError(no_room(error)) from error
 
 
 def main() -> None:

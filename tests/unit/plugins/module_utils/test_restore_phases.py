@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,18 @@ def test_a_kubelet_that_has_seen_etcd_die_over_and_over_is_made_to_forget(
     monkeypatch.setattr(Restore, "time_left", lambda _step: None)
     assert step.stop_etcd()["state"]["phase"] == "stopped"
     assert done == [("etcd", "stopped"), *([("kubelet", "restarted")] if restarted else [])]
+
+
+@pytest.mark.parametrize("written_before", [True, False])
+def test_a_full_disk_is_said_in_words_and_whether_something_was_changed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_before: bool
+) -> None:
+    def full(step: Restore) -> None:
+        step.changed = written_before
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/clustercare/x")
+
+    step = restore(tmp_path, "staged")
+    monkeypatch.setitem(_restore_phases.PHASES, "arm", full)
+    with pytest.raises(CareError, match=r"No space left on device \(/var/lib/clustercare/x\). Make room") as failed:
+        step.take("arm")
+    assert failed.value.results["changed"] is written_before
