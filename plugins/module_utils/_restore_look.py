@@ -47,9 +47,11 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe
     local_server,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import free_bytes
 
 _TIMEOUT = 3.0
+_FOR_KUBELET = 20.0  # systemd starts one that has ended after 10 s
 _VERSION = re.compile(r"\bv?(\d+\.\d+\.\d+)")
 
 
@@ -217,6 +219,16 @@ def find_etcd(etcd: Service, server: Service, wanted: Access, runner: Runner) ->
     return Found(flags, access, command.user, command.group, tool)
 
 
+def kubelet_runs(host: Host, patience: float) -> bool:
+    """Whether the kubelet runs, or does within ``patience`` seconds: a host that has just started has none yet."""
+    deadline = Deadline(patience, "none")
+    while not host.processes("kubelet"):
+        if deadline.passed:
+            return False
+        deadline.sleep(0.5)
+    return True
+
+
 def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
     """All of it, for ``_restore_plan.plan``."""
     services = {name: host.look(name) for name in COMPONENTS}
@@ -259,7 +271,7 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         "obstacles": [obstacle for obstacle in obstacles if obstacle],
         "peer_obstacles": peer_obstacles(flags, time.time()),
         "running": etcd.running,
-        "kubelet": bool(host.processes("kubelet")),
+        "kubelet": kubelet_runs(host, _FOR_KUBELET if etcd.kind == "static_pod" else 0),
         "member": flags.get("name"),
         "peer_url": flags.get("initial-advertise-peer-urls", "").split(",")[0] or None,
         "client_url": flags.get("advertise-client-urls", "").split(",")[0] or None,

@@ -326,7 +326,7 @@ def test_a_drain_that_fails_gives_its_node_back_while_the_other_of_the_batch_is_
         assert record(cluster, "w2")["steps"]["finished"] and "drained" not in record(cluster, "w3")["steps"]
     finally:
         cluster.kubectl("delete", "-f", str(tmp_path / "guarded.json"))
-    again = maintain(inventory, **wish)
+    again = maintain(inventory, **{**wish, "maintenance_drain_timeout": 120})
     assert again.rc == 0 and "done already" in words(again) and "Back in service: w1, w3." in words(again), again.output
 
 

@@ -151,3 +151,12 @@ def test_a_full_single_member_is_no_lost_cluster(leader: str, majority: bool) ->
     seen = Seen(Answer(status), [member], {"1": Answer(status)}, [])
     summary = _restore_look.etcd_summary(judge(seen, "https://127.0.0.1:2379"))
     assert (summary["answers"], summary["quorum"], summary["revision"]) == (True, majority, 9)
+
+
+@pytest.mark.parametrize(("answers", "patience", "runs"), [([[], [1]], 5, True), ([[], []], 0, False)])
+def test_a_kubelet_that_comes_in_a_moment_counts_as_running(
+    fake: FakeHost, answers: list[list[int]], patience: float, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter(answers)
+    monkeypatch.setattr(fake.host, "processes", lambda name: next(asked))
+    assert _restore_look.kubelet_runs(fake.host, patience) is runs
