@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_node, _drain_run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_node, _drain_run, _kube
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, budget, node, pod, status
 
 
@@ -107,6 +109,27 @@ def test_an_eviction_without_an_answer_before_the_time_is_over(
     result = drain(timeout=0.7)
     assert result["failed"] and result["changed"] is changed and api.counted["PATCH"] == 0
     assert result["pods"][0]["action"] == ("evicting" if taken else "remaining")
+
+
+def test_a_server_that_cannot_be_trusted_in_the_middle_loses_no_result(
+    api: FakeApi, drain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a load balancer it may be one of several; two evictions meet it at once."""
+    api.add(pod("a"))
+    api.add(pod("b"))
+    api.add(budget("web", 0, app="web"))
+    ask, both = _kube.Api.ask, threading.Barrier(2)
+
+    def ask_or_mistrust(self: Any, verb: str, path: str, *args: Any, **more: Any) -> Any:
+        if path.endswith("/eviction"):
+            both.wait(10)
+            raise CareError("The API server at x cannot be trusted: Hostname mismatch.")
+        return ask(self, verb, path, *args, **more)
+
+    monkeypatch.setattr(_kube.Api, "ask", ask_or_mistrust)
+    result = drain(on_failure="restore")
+    assert result["failed"] and result["changed"] and not cordoned(api)
+    assert result["counts"] == {"failed": 2} and "The API server at x cannot be trusted" in result["msg"]
 
 
 # --- several nodes ----------------------------------------------------------------------------------------------
