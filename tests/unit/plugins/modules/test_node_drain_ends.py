@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_node, _drain_run, _kube
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _cordon,
+    _drain_cordon,
+    _drain_node,
+    _drain_run,
+    _kube,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, budget, node, pod, status
 
@@ -77,6 +83,37 @@ def test_interrupted_while_it_gives_back_it_still_does_and_says_so(api: FakeApi,
         signal.signal(signal.SIGTERM, before)
     assert result["failed"] and result["changed"] and not cordoned(api)
     assert "interrupted (SIGTERM)" in result["msg"] and "uncordoned again" in result["msg"]
+
+
+@pytest.mark.parametrize("state", ["cordoned", "uncordoned", "drained"])
+def test_a_cordon_that_could_not_be_read_back_counts_as_changed(
+    api: FakeApi, drain: Any, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(_drain_cordon, "_RESTORE_TIME", 0.2)
+    if state == "uncordoned":
+        drain(state="cordoned")
+    written: list[bool] = []
+    api.inject("PATCH", "/nodes/w1", lambda: written.append(True))
+    api.inject("GET", "/nodes/w1$", lambda: status(503, "away") if written else None, times=9999)
+    result = drain(state=state, timeout=0.5)
+    assert result["failed"] and result["changed"] and cordoned(api) is (state != "uncordoned")
+    assert ("Whether node w1 is cordoned now is not known" in result["msg"]) is (state == "drained")
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_cordon_whose_answer_was_lost_is_looked_for_in_the_end(api: FakeApi, drain: Any, taken: bool) -> None:
+    def lose() -> str:
+        if taken:
+            api.answer("PATCH", "/api/v1/nodes/w1", {}, json.loads(json.dumps(api.bodies[-1])))
+        ends.append(time.monotonic() + 1)
+        return "drop"
+
+    ends: list[float] = []
+    api.inject("PATCH", "/nodes/w1", lose)
+    api.inject("PATCH", "/nodes/w1", lambda: "drop" if time.monotonic() < ends[0] else None, times=9999)
+    result = drain(timeout=0.4)
+    assert result["failed"] and result["changed"] is taken is cordoned(api)
+    assert result["cordon"]["after"]["cordoned"] is taken and ("stays cordoned" in result["msg"]) is taken
 
 
 # --- what changed -----------------------------------------------------------------------------------------------
