@@ -217,6 +217,8 @@ class NodeDrain:
                     f"left there: {self.left_in_words()}"
                 )
         self._note_condition(node or {})
+        if self._silent_since is None:
+            self.pods.patience = self.options.skip_terminating_older_than  # somebody there ends pods again
         if self._silent_since is None or time.monotonic() - self._silent_since < _SILENT_FOR:
             return
         if not self.options.best_effort:

@@ -257,7 +257,8 @@ class _Run:
         if outcome.said:
             record.error = record.reason = outcome.said
         if outcome.kind == LOST:
-            record.answer_lost = True
+            # If it was taken all the same, then about now.
+            record.answer_lost, record.began, record.asked_at = True, now, now
         elif outcome.kind == BUDGET:
             self.cluster.budgets.refused(record.budget)
         elif outcome.kind == NEVER:

@@ -169,6 +169,23 @@ def test_a_server_that_cannot_be_trusted_in_the_middle_loses_no_result(
     assert result["counts"] == {"failed": 2} and "The API server at x cannot be trusted" in result["msg"]
 
 
+def test_an_eviction_without_an_answer_counts_from_when_it_was_sent(api: FakeApi, drain: Any) -> None:
+    """Not from the drain's start: the pod had waited for its budget for longer than it may be terminating."""
+    api.termination = 0.6
+    api.add(pod("a"))
+    api.add(budget("web", 1, app="web"))
+
+    def take_and_drop() -> str:
+        api.answer("POST", "/api/v1/namespaces/shop/pods/a/eviction", {}, api.bodies[-1])
+        return "drop"
+
+    api.inject("GET", "namespaces/shop/poddisruptionbudgets", api.budgets.clear, after=6)
+    api.inject("POST", "/eviction", take_and_drop, times=2)
+    result = drain(skip_terminating_older_than=1.2)
+    (told,) = result["pods"]
+    assert told["action"] == "evicted" and told["seconds"] < 1.2 < result["seconds"]["evict"]
+
+
 # --- several nodes ----------------------------------------------------------------------------------------------
 
 

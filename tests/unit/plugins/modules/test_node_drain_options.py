@@ -196,6 +196,19 @@ def test_best_effort_asks_and_does_not_wait_for_a_silent_node(api: FakeApi, drai
     assert any("containers may still run" in warning for warning in result["warnings"])
 
 
+def test_best_effort_waits_as_usual_once_the_node_speaks_again(api: FakeApi, drain: Any) -> None:
+    api.nodes["w1"]["status"]["conditions"][0]["status"] = "Unknown"
+    api.termination = 2
+    api.add(pod("a"))
+
+    def speak() -> None:
+        api.nodes["w1"]["status"]["conditions"][0]["status"] = "True"
+
+    api.inject("POST", "/eviction", speak)
+    result = drain(unreachable="best_effort", timeout=20)
+    assert actions(result) == {"a": "evicted"}
+
+
 def test_a_node_that_falls_silent_stops_the_drain(api: FakeApi, drain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_drain_node, "_SILENT_FOR", 0.3)
     api.termination = 1000
