@@ -121,7 +121,7 @@ def get_node(api: Api, name: str, deadline: Deadline) -> dict[str, Any]:
     if node is None:
         there = list_if_allowed(api, "/api/v1/nodes", deadline)
         has = "" if there is None else f"; it has {', '.join(sorted(n['metadata']['name'] for n in there))}"
-        raise CareError(f"There is no node {name} in the cluster at {api.host} (option name){has}.")
+        raise CareError(f"There is no node {name} in the cluster at {api.host} (option name or names){has}.")
     return node
 
 
