@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._allowed import list_if_allowed
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import FIELD_MANAGER, Api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
@@ -121,7 +121,7 @@ def get_node(api: Api, name: str, deadline: Deadline) -> dict[str, Any]:
     if node is None:
         there = list_if_allowed(api, "/api/v1/nodes", deadline)
         has = "" if there is None else f"; it has {', '.join(sorted(n['metadata']['name'] for n in there))}"
-        raise CareError(f"There is no node {name} in the cluster at {api.host} (option name){has}.")
+        raise CareError(f"There is no node {name} in the cluster at {api.host} (option name or names){has}.")
     return node
 
 
@@ -154,9 +154,9 @@ def set_cordon(api: Api, name: str, owner: Owner, deadline: Deadline, take_over:
             ours = before is not None and found.is_ours(owner.purpose) and found.run == owner.run
             return Change(before if before and ours else found, found, ours)
         before = found
-        if api.patch(node_path(name), _change(node, True, owner.annotation()), deadline) is None:
+        now = _write(api, name, _change(node, True, owner.annotation()), deadline)
+        if now is None:
             continue
-        now = read_cordon(api.get(node_path(name), deadline))
         if not now.cordoned:
             raise CareError(
                 f"Node {name} was cordoned, but is not when read back; something in the cluster lifts cordons. "
@@ -183,9 +183,9 @@ def lift_cordon(
             # After a conflict it may be our own patch, whose first answer was lost.
             return Change(before or found, found, before is not None and not found.cordoned)
         before = found
-        if api.patch(node_path(name), _change(node, None, None), deadline) is None:
+        now = _write(api, name, _change(node, None, None), deadline)
+        if now is None:
             continue
-        now = read_cordon(api.get(node_path(name), deadline))
         if now.is_ours(purpose):
             raise CareError(f"Node {name} was uncordoned, but is still cordoned when read back; run it again.")
         return Change(before, now, True)
@@ -198,6 +198,20 @@ def may_lift(found: Cordon, purpose: str, force: bool) -> bool:
         # Uncordoned by hand meanwhile: our mark would make a later cordon look like ours.
         return found.marked
     return force or found.is_ours(purpose)
+
+
+def _write(api: Api, name: str, change: dict[str, Any], deadline: Deadline) -> Optional[Cordon]:
+    """The cordon as it is read back; None when the node changed since it was read.
+
+    :raises CareError: with ``changed`` true when it was written, or nobody can tell.
+    """
+    written = False
+    try:
+        written = api.patch(node_path(name), change, deadline) is not None
+        return read_cordon(api.get(node_path(name), deadline)) if written else None
+    except CareError as error:
+        error.results["changed"] = written or isinstance(error, TimedOut)
+        raise
 
 
 def _change(node: dict[str, Any], unschedulable: bool | None, annotation: str | None) -> dict[str, Any]:

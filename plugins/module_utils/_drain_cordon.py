@@ -17,7 +17,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import
     wants_change,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_cluster import Cluster
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Refused
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 _RESTORE_TIME = 30.0
@@ -64,6 +65,7 @@ class NodeCordon:
             self.before, self.after, self.changed = set_cordon(self.api, self.node, self.owner, deadline, take_over)
         except CareError as error:
             self.changed = bool(error.results.get("changed"))
+            self._setting = isinstance(error, (Refused, TimedOut))
             raise
         self._setting = False
         if not self.before.cordoned:
@@ -89,7 +91,10 @@ class NodeCordon:
         """
         deadline = Deadline(_RESTORE_TIME, "timeout")
         if self._setting:
-            self._see_what_was_set(deadline)
+            try:
+                self._see_what_was_set(deadline)
+            except CareError as error:
+                return f"Whether node {self.node} is cordoned now is not known: {error.message}" if self.changed else ""
         touched = touched or self.changed
         if self._lost or not self.after.cordoned or not (touched or self.restores):
             return ""
@@ -110,10 +115,8 @@ class NodeCordon:
         return f"Node {self.node} was left cordoned {self.after}" if self.after.cordoned else ""
 
     def _see_what_was_set(self, deadline: Deadline) -> None:
-        """Interrupted in the middle of it."""
-        try:
-            now = read_cordon(self.api.get(node_path(self.node), deadline))
-        except CareError:
-            return
-        if now.run == self.owner.run and not now.same_hands(self.before):
-            self.after, self.changed = now, True
+        """Interrupted in the middle of it, or its answer was lost."""
+        now = read_cordon(self.api.get(node_path(self.node), deadline))
+        self.changed = now.run == self.owner.run and not now.same_hands(self.before)
+        if self.changed:
+            self.after = now

@@ -217,6 +217,8 @@ class NodeDrain:
                     f"left there: {self.left_in_words()}"
                 )
         self._note_condition(node or {})
+        if self._silent_since is None:
+            self.pods.patience = self.options.skip_terminating_older_than  # somebody there ends pods again
         if self._silent_since is None or time.monotonic() - self._silent_since < _SILENT_FOR:
             return
         if not self.options.best_effort:
@@ -253,10 +255,13 @@ class NodeDrain:
 
     def fail_if_over(self) -> None:
         """:raises CareError: when waiting longer makes no sense or the time has passed."""
-        failed = [record for record in self.pods.records.values() if record.state == FAILED]
+        failed: dict[str, list[str]] = {}
+        for record in self.pods.records.values():
+            if record.state == FAILED:
+                failed.setdefault(str(record.error), []).append(str(record.pod))
         if failed:
-            said = "; ".join(f"{record.pod}: {record.error}" for record in failed)
-            raise CareError(f"Draining {self.name} stopped, the API server refuses for good: {said}")
+            said = "; ".join(f"{', '.join(pods)}: {error}" for error, pods in failed.items())
+            raise CareError(f"Draining {self.name} stopped, because asking again would not help: {said}")
         if self.deadline.passed:
             self.timed_out = True
             if self.pods.left:

@@ -78,7 +78,7 @@ def read_options(params: Mapping[str, Any], check: bool) -> Options:
             params["daemonsets"],
             params["emptydir"],
             params["unmanaged"],
-            params["namespaces"],
+            _chosen("namespaces", params["namespaces"]),
             params["exclude_namespaces"] or (),
         ),
         rules=tuple(_rule(number, rule) for number, rule in enumerate(params["rules"] or [])),
@@ -108,6 +108,13 @@ def _names(params: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def _chosen(option: str, namespaces: Optional[list[str]]) -> Optional[list[str]]:
+    """An empty list would quietly choose nothing: a node would be called drained with all its pods on it."""
+    if namespaces is not None and not any(name.strip() for name in namespaces):
+        raise CareError(f"Option {option} names no namespace; leave it out when all are meant.")
+    return namespaces
+
+
 def _rule(number: int, written: Mapping[str, Any]) -> RuleWish:
     option = f"rules[{number}]"
     if written["namespaces"] is not None and written["namespace_selector"] is not None:
@@ -115,10 +122,11 @@ def _rule(number: int, written: Mapping[str, Any]) -> RuleWish:
     if written["order"] and written["behavior"] != "drain":
         raise CareError(f"Option {option} has an order, which only behavior=drain knows.")
     chosen = written["namespace_selector"]
+    namespaces = _chosen(f"{option}.namespaces", written["namespaces"])
     return RuleWish(
         Rule(
             parse_selector(written["selector"], f"{option}.selector") if written["selector"] else None,
-            None if written["namespaces"] is None else frozenset(written["namespaces"]),
+            None if namespaces is None else frozenset(namespaces),
             written["behavior"],
             written["order"],
         ),

@@ -18,7 +18,7 @@ ASKING = "asking"  # a request is under way
 LEAVING = "leaving"  # asked, not yet gone
 COMPLETING = "completing"  # works until it ends by itself
 GONE = "gone"
-FAILED = "failed"  # the API server refuses for good
+FAILED = "failed"  # no asking again would help
 LEFT = "left"  # terminating, and not waited for any longer
 
 _OVER = (GONE, LEFT)

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record import ASKING, Record
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import (
     Answer,
     Api,
@@ -131,6 +132,9 @@ class Requests:
         except Unreachable as error:
             # A kept connection that the server closed is no news: the first second try goes out at once.
             return record, Outcome(LOST, pause if record.attempts > 1 else 0.0, str(error))
+        except CareError as error:
+            # It was never sent: one of several API servers shows another certificate, for instance.
+            return record, Outcome(NEVER, said=error.message)
         return record, understand(answer, record.attempts, self.api.starting_up(answer))
 
     def _evict(self, pod: Pod, timeout: float, grace_period: Optional[int]) -> Answer:

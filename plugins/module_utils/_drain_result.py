@@ -60,17 +60,17 @@ def _of_node(drain: NodeDrain) -> dict[str, Any]:
     pods.extend(skipped(pod, verdict).data() for pod, verdict in drain.pods.skipped.values())
     left = drain.pods.left
     before = drain.cordon.before
-    after = drain.cordon.expected(drain.has_work) if check else drain.cordon.after
+    planned = check and not drain.outcome
+    after = drain.cordon.expected(drain.has_work) if planned else drain.cordon.after
     something_to_do = not before.same_hands(after) or any(record.state == WAITING for record in going)
-    would_change = check and not drain.error and something_to_do
     found = {
-        "changed": bool(would_change or drain.changed),
+        "changed": bool((planned and something_to_do) or drain.changed),
         "node": drain.name,
         "outcome": drain.outcome or "would_drain",
         "cordon": {"before": before.data(), "after": after.data()},
         "pods": pods,
         "counts": count_actions(pods),
-        "remaining": [] if check else [f"{r.pod} ({why(r, drain.ready)})" for r in left],
+        "remaining": [] if planned else [f"{r.pod} ({why(r, drain.ready)})" for r in left],
         "blocked_by": blocked(drain.held_back()),
         "at_risk": sorted(
             ({"pod": str(r.pod), "risks": r.risks} for r in going if r.risks), key=lambda entry: str(entry["pod"])
@@ -81,7 +81,7 @@ def _of_node(drain: NodeDrain) -> dict[str, Any]:
         "seconds": drain.seconds,
         "diff": {
             "before": as_text(drain.name, before, [str(r.pod) for r in going]),
-            "after": as_text(drain.name, after, [] if check else [str(r.pod) for r in left]),
+            "after": as_text(drain.name, after, [] if planned else [str(r.pod) for r in left]),
         },
     }
     if drain.pods.refused:

@@ -61,8 +61,11 @@ def drained(api: Api, options: Options) -> dict[str, Any]:
         finally:
             only_end()
             run.end()  # after a defect of ours too: no node is left as it should not be
+    failed = bool(error) or any(drain.error for drain in run.drains)
+    for drain in run.drains if failed else ():
+        drain.outcome = drain.outcome or "not_begun"  # in check mode; a real run's have one
     results = result(run.drains, options, api)
-    if error or any(drain.error for drain in run.drains):
+    if failed:
         raise CareError(failure(run.drains, options, error), **results)
     return results
 
@@ -168,8 +171,9 @@ class _Run:
         return False
 
     def _records(self) -> list[Record]:
-        """All pods of the nodes that are being emptied."""
-        return [record for drain in self.drains if drain.begun for record in drain.pods.records.values()]
+        """All pods of the nodes that are being emptied: what is left on one that failed stays there."""
+        active = [drain for drain in self.drains if drain.begun and not drain.ended]
+        return [record for drain in active for record in drain.pods.records.values()]
 
     def _look_at_what_is_shared(self, active: list[NodeDrain]) -> tuple[NodeDrain, Optional[TimedOut]]:
         """Returns the node whose time ends first, and what that came to: for the others there is another look."""
@@ -253,7 +257,8 @@ class _Run:
         if outcome.said:
             record.error = record.reason = outcome.said
         if outcome.kind == LOST:
-            record.answer_lost = True
+            # If it was taken all the same, then about now.
+            record.answer_lost, record.began, record.asked_at = True, now, now
         elif outcome.kind == BUDGET:
             self.cluster.budgets.refused(record.budget)
         elif outcome.kind == NEVER:

@@ -76,7 +76,7 @@ class Holder:
     @property
     def until(self) -> Optional[float]:
         """When its promise to come back ends, by the API server's clock; None when it never promised."""
-        return None if self.renewed is None else self.renewed + self.ttl
+        return self.renewed + self.ttl if self.renewed is not None and self.ttl else None
 
     def data(self) -> dict[str, Any]:
         """For a module's result."""

@@ -134,10 +134,10 @@ def _host(view: View, host: str, maintenance: str) -> Json:
     returned = "returned" in steps and not cordon.is_ours(PURPOSE)
     why = []
     if not finished and not returned:
+        upgradable = (view.packages.get(host) or {}).get("packages") or []
         if wish.get("tasks") and "worked" not in steps:
             why.append(f"tasks: {', '.join(str(name).rsplit('/', 1)[-1] for name in wish['tasks'])}")
-        upgradable = (view.packages.get(host) or {}).get("packages") or []
-        if upgradable:
+        if upgradable and "worked" not in steps:
             why.append(f"{len(upgradable)} package{'s' if len(upgradable) > 1 else ''} to upgrade")
         if wish.get("reboot") == "always" and not rebooted:
             why.append("reboot")

@@ -105,7 +105,7 @@ options:
     type: str
     version_added: 0.2.0
   namespaces:
-    description: Only pods of these namespaces go; the others are told as skipped.
+    description: Only pods of these namespaces go (unset, of all); the others are told as skipped.
     type: list
     elements: str
     version_added: 0.2.0

@@ -81,9 +81,10 @@ def test_judge(found: Any, claim: Claim, late: float, action: str) -> None:
     assert judge(found, claim, ENDS + late).action == action
 
 
-def test_a_lease_that_promises_nothing_is_not_over() -> None:
+@pytest.mark.parametrize("missing", ["renewTime", "leaseDurationSeconds"])
+def test_a_lease_that_promises_nothing_is_not_over(missing: str) -> None:
     found = lease()
-    del found["spec"]["renewTime"]
+    del found["spec"][missing]
     assert judge(found, me(**STRANGER), ENDS + 10**6).action == "refuse"
 
 

@@ -114,6 +114,13 @@ def test_what_a_node_needs(wish: Any, more: Any, why: list[str]) -> None:
     assert plan["order"]["workers"] == (["w1"] if why else []) and plan["nothing_to_do"] == (not why)
 
 
+def test_packages_that_came_out_after_the_work_are_the_next_maintenances() -> None:
+    record = looked("m0", {**WISH, "nodes": ["w1"]}, False, False, "begun", "drained", "worked")
+    found = view(targets=["w1"], records={"w1": record}, packages={"w1": {"packages": ["a"]}})
+    plan = decide(found)
+    assert plan["resumed"] and plan["hosts"]["w1"]["why"] == ["reboot"]
+
+
 def test_the_same_command_goes_on_with_what_was_begun_first() -> None:
     wish = {**WISH, "nodes": ["w1", "w2", "w3"]}
     records = {

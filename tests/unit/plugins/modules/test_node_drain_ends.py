@@ -7,12 +7,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_node, _drain_run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _cordon,
+    _drain_cordon,
+    _drain_node,
+    _drain_run,
+    _kube,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, budget, node, pod, status
 
 
@@ -77,6 +85,37 @@ def test_interrupted_while_it_gives_back_it_still_does_and_says_so(api: FakeApi,
     assert "interrupted (SIGTERM)" in result["msg"] and "uncordoned again" in result["msg"]
 
 
+@pytest.mark.parametrize("state", ["cordoned", "uncordoned", "drained"])
+def test_a_cordon_that_could_not_be_read_back_counts_as_changed(
+    api: FakeApi, drain: Any, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(_drain_cordon, "_RESTORE_TIME", 0.2)
+    if state == "uncordoned":
+        drain(state="cordoned")
+    written: list[bool] = []
+    api.inject("PATCH", "/nodes/w1", lambda: written.append(True))
+    api.inject("GET", "/nodes/w1$", lambda: status(503, "away") if written else None, times=9999)
+    result = drain(state=state, timeout=0.5)
+    assert result["failed"] and result["changed"] and cordoned(api) is (state != "uncordoned")
+    assert ("Whether node w1 is cordoned now is not known" in result["msg"]) is (state == "drained")
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_cordon_whose_answer_was_lost_is_looked_for_in_the_end(api: FakeApi, drain: Any, taken: bool) -> None:
+    def lose() -> str:
+        if taken:
+            api.answer("PATCH", "/api/v1/nodes/w1", {}, json.loads(json.dumps(api.bodies[-1])))
+        ends.append(time.monotonic() + 1)
+        return "drop"
+
+    ends: list[float] = []
+    api.inject("PATCH", "/nodes/w1", lose)
+    api.inject("PATCH", "/nodes/w1", lambda: "drop" if time.monotonic() < ends[0] else None, times=9999)
+    result = drain(timeout=0.4)
+    assert result["failed"] and result["changed"] is taken is cordoned(api)
+    assert result["cordon"]["after"]["cordoned"] is taken and ("stays cordoned" in result["msg"]) is taken
+
+
 # --- what changed -----------------------------------------------------------------------------------------------
 
 
@@ -107,6 +146,44 @@ def test_an_eviction_without_an_answer_before_the_time_is_over(
     result = drain(timeout=0.7)
     assert result["failed"] and result["changed"] is changed and api.counted["PATCH"] == 0
     assert result["pods"][0]["action"] == ("evicting" if taken else "remaining")
+
+
+def test_a_server_that_cannot_be_trusted_in_the_middle_loses_no_result(
+    api: FakeApi, drain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a load balancer it may be one of several; two evictions meet it at once."""
+    api.add(pod("a"))
+    api.add(pod("b"))
+    api.add(budget("web", 0, app="web"))
+    ask, both = _kube.Api.ask, threading.Barrier(2)
+
+    def ask_or_mistrust(self: Any, verb: str, path: str, *args: Any, **more: Any) -> Any:
+        if path.endswith("/eviction"):
+            both.wait(10)
+            raise CareError("The API server at x cannot be trusted: Hostname mismatch.")
+        return ask(self, verb, path, *args, **more)
+
+    monkeypatch.setattr(_kube.Api, "ask", ask_or_mistrust)
+    result = drain(on_failure="restore")
+    assert result["failed"] and result["changed"] and not cordoned(api)
+    assert result["counts"] == {"failed": 2} and "The API server at x cannot be trusted" in result["msg"]
+
+
+def test_an_eviction_without_an_answer_counts_from_when_it_was_sent(api: FakeApi, drain: Any) -> None:
+    """Not from the drain's start: the pod had waited for its budget for longer than it may be terminating."""
+    api.termination = 0.6
+    api.add(pod("a"))
+    api.add(budget("web", 1, app="web"))
+
+    def take_and_drop() -> str:
+        api.answer("POST", "/api/v1/namespaces/shop/pods/a/eviction", {}, api.bodies[-1])
+        return "drop"
+
+    api.inject("GET", "namespaces/shop/poddisruptionbudgets", api.budgets.clear, after=6)
+    api.inject("POST", "/eviction", take_and_drop, times=2)
+    result = drain(skip_terminating_older_than=1.2)
+    (told,) = result["pods"]
+    assert told["action"] == "evicted" and told["seconds"] < 1.2 < result["seconds"]["evict"]
 
 
 # --- several nodes ----------------------------------------------------------------------------------------------

@@ -30,6 +30,9 @@ def reasons(result: dict[str, Any]) -> dict[str, str]:
         ({"grace_period": -1}, "Option grace_period is -1"),
         ({"max_concurrent": 0}, "Option max_concurrent is 0"),
         ({"names": []}, "No node was named"),
+        ({"namespaces": []}, "Option namespaces names no namespace"),
+        ({"namespaces": ""}, "Option namespaces names no namespace"),
+        ({"rules": [{"namespaces": [], "behavior": "skip"}]}, "Option rules[0].namespaces names no namespace"),
         ({"pod_selector": "app in web"}, "'app in web' in 'app in web' is no label selector (option pod_selector)"),
         ({"rules": [{"selector": "="}]}, "option rules[0].selector"),
         ({"rules": [{}, {"namespaces": ["a"], "namespace_selector": "b"}]}, "Option rules[1] has both"),
@@ -194,6 +197,19 @@ def test_best_effort_asks_and_does_not_wait_for_a_silent_node(api: FakeApi, drai
     assert not result.get("failed") and actions(result) == {"a": "left_terminating"} and result["changed"]
     assert [b["deleteOptions"]["gracePeriodSeconds"] for b in api.bodies if "deleteOptions" in b] == [1]
     assert any("containers may still run" in warning for warning in result["warnings"])
+
+
+def test_best_effort_waits_as_usual_once_the_node_speaks_again(api: FakeApi, drain: Any) -> None:
+    api.nodes["w1"]["status"]["conditions"][0]["status"] = "Unknown"
+    api.termination = 2
+    api.add(pod("a"))
+
+    def speak() -> None:
+        api.nodes["w1"]["status"]["conditions"][0]["status"] = "True"
+
+    api.inject("POST", "/eviction", speak)
+    result = drain(unreachable="best_effort", timeout=20)
+    assert actions(result) == {"a": "evicted"}
 
 
 def test_a_node_that_falls_silent_stops_the_drain(api: FakeApi, drain: Any, monkeypatch: pytest.MonkeyPatch) -> None:

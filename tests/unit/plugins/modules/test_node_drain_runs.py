@@ -237,12 +237,16 @@ def test_a_failed_node_stops_the_next_and_all_are_named(api: FakeApi, drain: Any
     assert result["remaining"] and result["blocked_by"][0]["budget"] == "shop/web"
 
 
-def test_one_refusal_leaves_all_nodes_untouched(api: FakeApi, drain: Any) -> None:
+@pytest.mark.parametrize("check", [True, False])
+def test_one_refusal_leaves_all_nodes_untouched(api: FakeApi, drain: Any, check: bool) -> None:
     api.add(pod("a"))
     api.add(pod("bare", on="w2", of=None))
-    result = drain(names=["w1", "w2"])
+    result = drain(names=["w1", "w2"], check=check)
     assert result["failed"] and not result["changed"] and api.writes == 0
     assert "Draining w2 was refused" in result["msg"] and "Not begun: w1" in result["msg"]
+    told = {name: (e["outcome"], e["changed"], e["cordon"]["after"]["cordoned"]) for name, e in result["nodes"].items()}
+    assert told == {"w1": ("not_begun", False, False), "w2": ("failed", False, False)}
+    assert "pod: shop/a" in result["diff"]["after"] and len(result["remaining"]) == 1
 
 
 def test_check_mode_of_many_nodes(api: FakeApi, drain: Any) -> None:
@@ -262,6 +266,23 @@ def test_many_nodes_are_cordoned_and_given_back(api: FakeApi, drain: Any, state:
     assert again["changed"] == (state == "uncordoned")
     assert [cordoned(api, name) for name in ("w1", "w2")] == [state == "cordoned"] * 2
     assert set(again["nodes"]) == {"w1", "w2"}
+
+
+def test_a_replica_on_a_node_that_failed_is_not_told_as_evicted(api: FakeApi, drain: Any) -> None:
+    """It is the oldest, so that it would have stayed as the last one; now it stays anyway."""
+    api.respawn = False
+    api.termination = 1
+    api.add(pod("old", of="ReplicaSet/pair"))
+    api.add(pod("bad", of="ReplicaSet/bad"))
+    api.add(pod("young", on="w2", of="ReplicaSet/pair"))
+    api.add(pod("first", on="w2", of="ReplicaSet/first"))
+    api.add(node("w3"))
+    api.inject("POST", "/bad/eviction", lambda: status(422, "no"))
+    rules = [{"selector": "app=pair", "order": 1}]
+    result = drain(names=["w1", "w2"], max_parallel_nodes=2, last_replica_wait=0.3, rules=rules)
+    assert {name: entry["outcome"] for name, entry in result["nodes"].items()} == {"w1": "failed", "w2": "drained"}
+    assert "old" not in api.evictions and result["warnings"] == []
+    assert "shop/old" not in [risk["pod"] for risk in result["at_risk"]]
 
 
 # --- last replicas, several drains ------------------------------------------------------------------------------
