@@ -36,7 +36,8 @@ class ActionModule(ActionBase):
         sends = arguments.get("phase") == "stage" and arguments.get("snapshot") and not self._task.check_mode
         if sends:
             try:
-                self._send(str(arguments["snapshot"]), arguments["plan"])
+                # Read as fetch_to is, by which a salvaged snapshot has come to the controller.
+                self._send(self._loader.path_dwim(str(arguments["snapshot"])), arguments["plan"])
             except CareError as error:
                 self._forget(arguments["plan"])
                 return {**result, "failed": True, "msg": error.message}

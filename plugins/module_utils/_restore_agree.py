@@ -52,9 +52,13 @@ def serves_peers(url: str, access: Access) -> Optional[str]:
     parts = urlsplit(url)
     tls = None
     if parts.scheme == "https":
-        tls = ssl.create_default_context(cafile=access.ca)
-        if access.cert:
-            tls.load_cert_chain(access.cert, access.key)
+        try:
+            tls = ssl.create_default_context(cafile=access.ca)
+            if access.cert:
+                tls.load_cert_chain(access.cert, access.key)
+        except (OSError, ssl.SSLError) as error:
+            # Only a container's own path, maybe; it costs patience, and no restore.
+            return f"its certificates ({access.ca}, {access.cert}, {access.key}) cannot be read ({error})"
     return ask(parts.hostname or "", parts.port or 2380, "/version", tls)
 
 

@@ -116,6 +116,7 @@ class World:
         seed: str = "",
         action: str = "restore",
         in_use: tuple[str, ...] = (),
+        forks: int = 5,
         **variables: Any,
     ) -> Ended:
         plan = {
@@ -131,8 +132,9 @@ class World:
         }
         (self.root / "told.json").write_text(json.dumps({"plan": plan, "accidents": accidents}))
         asked = {"etcd_restore_snapshot": "/nowhere/a.db", **variables}
+        program = str(Path(sys.executable).parent / "ansible-playbook")
         run = subprocess.run(
-            [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts", "play.yml", "-e", json.dumps(asked)],
+            [program, "-i", "hosts", "play.yml", "--forks", str(forks), "-e", json.dumps(asked)],
             cwd=self.root,
             env={
                 **os.environ,
@@ -215,6 +217,13 @@ def test_a_master_that_cannot_be_reached_is_told_to_the_plan(world: World) -> No
     assert ended.rc != 0
     assert "Not reached: ['cp3']." in ended.said
     assert {did for did, _host in ended.log} == {"look"}
+
+
+def test_masters_that_could_not_start_together_are_not_stopped(world: World) -> None:
+    ended = world.play({}, forks=2)
+    assert ended.rc != 0
+    assert ended.log == []
+    assert "run it with --forks 3." in ended.said
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
+from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.clustercare.kubeadm.plugins.action import etcd_restore as action
@@ -33,6 +34,7 @@ class Host:
         monkeypatch.setattr(ActionBase, "run", lambda *_arguments: {})
         self.source = root / "snapshot.db"
         self.source.write_bytes(WHOLE)
+        self.named = str(self.source)
 
     def execute(self, asked: str, in_data: Any = None) -> dict[str, Any]:
         if in_data and self.breaks:
@@ -50,7 +52,9 @@ class Host:
         plugin = object.__new__(action.ActionModule)
         plugin._low_level_execute_command = self.execute
         plugin._execute_module = lambda task_vars: dict(module_says)
-        arguments = {"phase": "stage", "snapshot": str(self.source), "plan": plan}
+        arguments = {"phase": "stage", "snapshot": self.named, "plan": plan}
+        plugin._loader = DataLoader()
+        plugin._loader.set_basedir(str(self.source.parent))
         plugin._task = SimpleNamespace(check_mode=False, args=arguments)
         return plugin.run()
 
@@ -62,6 +66,16 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 def test_it_comes_whole_also_over_a_line_that_breaks(host: Host) -> None:
     host.breaks = [AnsibleConnectionFailure("timed out"), AnsibleConnectionFailure("timed out")]
+    assert host.stage(changed=True) == {"changed": True}
+    assert (host.room / "snapshot.db").read_bytes() == WHOLE
+
+
+@pytest.mark.parametrize("named", ["~/snapshot.db", "./snapshot.db"])
+def test_it_is_found_where_a_salvaged_one_was_fetched_to(
+    host: Host, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("HOME", str(host.source.parent))
+    host.named = named
     assert host.stage(changed=True) == {"changed": True}
     assert (host.room / "snapshot.db").read_bytes() == WHOLE
 

@@ -13,6 +13,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree
     before,
     disagreement,
     peer_access,
+    serves_peers,
 )
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils import etcd_fakes as fakes
 
@@ -106,3 +107,8 @@ def test_another_alarm_is_left_alone(alarm: str, leader: str) -> None:
 def test_members_are_asked_as_peers_are(flags: dict[str, str], asked_with: tuple[str, str, str]) -> None:
     access = Access("https://127.0.0.1:2379", "ca", "client.crt", "client.key")
     assert peer_access(access, flags)[1:] == asked_with
+
+
+def test_a_peer_certificate_of_another_path_costs_no_restore() -> None:
+    access = Access("https://127.0.0.1:2379", "/nowhere/ca.crt", "/nowhere/peer.crt", "/nowhere/peer.key")
+    assert "cannot be read" in str(serves_peers("https://127.0.0.1:1", access))
