@@ -23,7 +23,11 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discover
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_member import plain_url
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import PRIVATE, give, owner_of
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing, without_text
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import (
+    existing,
+    refuse_etcd,
+    without_text,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_tools import (
     find_tool,
     tool_of_image,
@@ -115,12 +119,9 @@ def choose_seat(wanted: Wanted, name: Optional[str], peer_url: Optional[str]) ->
 
 def refuse_versions(inside: dict[str, Any], tool: Version, bump: int, allowed: bool) -> Optional[str]:
     """Why this tool must not restore this snapshot, or None."""
-    stored = parse(inside["cluster_version"]) if inside["cluster_version"] else None
-    if stored and stored.series != tool.series and not allowed:
-        return (
-            f"The snapshot is of etcd {stored.major}.{stored.minor}, etcdutl here is {tool}: restore it with the etcd "
-            "that it comes from, or say allow_version_change=true after you have tried it elsewhere."
-        )
+    refusal = refuse_etcd(inside, tool, "etcdutl here is", None if allowed else "allow_version_change")
+    if refusal:
+        return refusal
     if bump and tool.patch < _BUMP.get(tool.series, 0 if tool.series > (3, 5) else 1 << 30):
         return (
             f"etcdutl {tool} cannot raise the revision (needs 3.4.27, 3.5.10 or newer). Copy a newer one of the same "

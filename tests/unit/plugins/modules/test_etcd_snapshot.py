@@ -306,7 +306,7 @@ def test_a_directory_made_of_something_else_is_left_alone(restore: Run) -> None:
         pytest.param(Etcdutl(rc=1), "it went wrong", id="fails half-way"),
         pytest.param(Etcdutl(revision=1_000_000_007), "should be at 1000000006", id="wrong revision"),
         pytest.param(Etcdutl(member="cp9"), "should have", id="wrong members"),
-        pytest.param(Etcdutl("3.5.21"), "allow_version_change=true", id="another minor"),
+        pytest.param(Etcdutl("3.5.21"), "no etcd starts on the data of a newer one", id="an older minor"),
         pytest.param(Etcdutl("3.7.0"), "allow_version_change=true", id="a newer minor"),
     ],
 )
@@ -355,11 +355,31 @@ def test_bad_words_are_refused(restore: Run, tmp_path: Path, here: bool, options
     assert result["failed"] and words in result["msg"] and not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("version", ["3.5.21", "3.4.30"])
+def test_data_of_a_newer_etcd_is_allowed_by_nothing(restore: Run, tmp_path: Path, version: str) -> None:
+    program = Etcdutl(version)
+    result = restore(program, allow_version_change=True)
+    assert "is of etcd 3.6" in result["msg"] and "Install etcd 3.6 there first" in result["msg"]
+    assert [argv[1] for argv in program.ran] == ["version"] and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_data_of_an_older_etcd_is_allowed_by_name(restore: Run, allowed: bool) -> None:
+    result = restore(Etcdutl("3.7.0"), allow_version_change=allowed)
+    assert bool(result.get("failed")) is not allowed
+    assert allowed or "allow_version_change=true" in result["msg"]
+
+
 @pytest.mark.parametrize(
-    ("version", "refused"), [("3.5.9", True), ("3.5.10", False), ("3.4.26", True), ("3.6.0", False)]
+    ("version", "refused"), [("3.5.9", True), ("3.5.10", False), ("3.4.26", True), ("3.4.27", False), ("3.6.0", False)]
 )
-def test_a_tool_that_cannot_raise_the_revision_is_refused(restore: Run, version: str, refused: bool) -> None:
-    result = restore(Etcdutl(version), allow_version_change=True)
+def test_a_tool_that_cannot_raise_the_revision_is_refused(
+    restore: Run, tmp_path: Path, version: str, refused: bool
+) -> None:
+    minor = version.rpartition(".")[0].encode()
+    put(tmp_path, "a.db", data=fakes.snapshot(fakes.database().replace(b"3.6.0", minor + b".0")))
+    (tmp_path / "a.db.json").unlink()
+    result = restore(Etcdutl(version))
     assert bool(result.get("failed")) is refused
     assert not refused or "bump_revision=0" in result["msg"]
 
