@@ -112,6 +112,12 @@ def test_what_is_not_good_fails(snapshot: Run, tmp_path: Path, spoil: Callable[[
     assert result["failed"] and words in result["msg"]
 
 
+def test_a_host_may_be_called_like_a_part_of_a_file(snapshot: Run, tmp_path: Path) -> None:
+    put(tmp_path, "etcd-cp1.partner.example.org-1.db")
+    put(tmp_path, "etcd-cp1.partner.example.org-2.db.part.etcdctl", data=WHOLE[:-512])
+    assert [one["name"] for one in snapshot("verified")["snapshots"]] == ["etcd-cp1.partner.example.org-1.db"]
+
+
 def test_nothing_to_verify_is_a_failure(snapshot: Run) -> None:
     assert "There is no snapshot" in snapshot("verified")["msg"]
 
