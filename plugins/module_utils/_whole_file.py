@@ -30,6 +30,11 @@ def private_directory(path: str) -> bool:
             private_directory(parent)
         os.mkdir(path, 0o700)
         os.chmod(path, 0o700)
+    except FileExistsError as error:
+        # Somebody else was faster, as the task of another master is on the controller.
+        if not refuse_open_directory(path):
+            raise CareError(f"{path} is a link that leads nowhere: remove it.") from error
+        return False
     except OSError as error:
         raise CareError(f"The directory {path} cannot be made: {error.strerror}.") from error
     return True
