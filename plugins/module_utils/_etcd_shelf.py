@@ -152,6 +152,7 @@ _FIELDS = (
     "cluster_version",
     "storage_version",
     "consistent_index",
+    "alarms",
     "cluster_id",
     "member",
     "host",

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
+import yaml
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_data_dir as data_dir
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, NoEtcd
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import pem_sha256
+from ansible_collections.clustercare.kubeadm.plugins.modules import etcd_snapshot_info
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils import etcd_fakes as fakes
 
 WHOLE = fakes.snapshot()
@@ -206,6 +208,18 @@ def test_info_tells_what_is_in_it(info: Run, tmp_path: Path) -> None:
     assert (second["name"], second["ours"], second["ca_sha256"], second["member"]) == ("ours.db", True, "blue", "cp1")
     assert second["taken"] == "2026-01-01T00:00:00Z"
     assert (third["name"], third["good"]) == ("bad.db", False) and "no whole snapshot" in third["problem"]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_info_tells_the_alarms_in_it(info: Run, tmp_path: Path, verify: bool) -> None:
+    put(tmp_path, "full.db", data=fakes.snapshot(fakes.database(alarms=[b"\x08\x05\x10\x01"])))
+    assert info(verify=verify)["snapshots"][0]["alarms"] == [{"member": "5", "alarm": "NOSPACE"}]
+
+
+def test_info_returns_just_what_its_documentation_tells(info: Run, tmp_path: Path) -> None:
+    put(tmp_path, "a.db", "2026-01-01T00:00:00Z")
+    told = yaml.safe_load(etcd_snapshot_info.RETURN)["snapshots"]["contains"]
+    assert set(info()["snapshots"][0]) == set(told)
 
 
 def test_a_quick_look_proves_nothing_and_says_so(info: Run, tmp_path: Path) -> None:
