@@ -24,6 +24,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside i
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_member import plain_url
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import PRIVATE, give, owner_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import (
+    etcd_of,
     existing,
     refuse_etcd,
     without_text,
@@ -230,14 +231,21 @@ def _workshop(data_dir: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _etcdutl(wanted: Optional[str], pid: Optional[int], runner: Runner) -> Iterator[tuple[str, Version]]:
+def _etcdutl(
+    wanted: Optional[str], pid: Optional[int], minor: Optional[Version], runner: Runner
+) -> Iterator[tuple[str, Version]]:
     """The program and its version: as asked for, beside etcd, on the host, or in containerd's image of etcd.
 
     Before 3.6 etcdctl does the same with the same words, and old images have nothing else.
     """
     with contextlib.ExitStack() as stack:
-        tool = wanted or find_tool("etcdutl", pid) or stack.enter_context(tool_of_image("etcdutl", runner))
-        tool = tool or find_tool("etcdctl", pid)
+
+        def of_image(name: str) -> Optional[str]:
+            return stack.enter_context(tool_of_image(name, minor, runner))
+
+        tool = wanted or find_tool("etcdutl", pid) or of_image("etcdutl")
+        # A host's own etcdctl is whatever its distribution has.
+        tool = tool or (None if pid else of_image("etcdctl")) or find_tool("etcdctl", pid)
         if not tool:
             raise CareError(
                 "There is no etcdutl: not in etcd's container, not on this host, and containerd has no image of etcd. "
@@ -270,7 +278,7 @@ def restore(
     if before:
         return {"restored": before, "snapshot": without_text(snapshot)}
     parent = os.path.dirname(wanted.data_dir)
-    with _etcdutl(wanted.etcdutl, etcd.pid if etcd else None, runner) as (tool, version):
+    with _etcdutl(wanted.etcdutl, etcd.pid if etcd else None, etcd_of(snapshot), runner) as (tool, version):
         refusal = refuse_versions(snapshot, version, wanted.bump_revision, wanted.allow_version_change)
         if refusal:
             raise CareError(f"Nothing was restored. {refusal}")

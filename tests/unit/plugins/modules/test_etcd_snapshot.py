@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -260,7 +262,11 @@ def restore(snapshot: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
     """Restore a.db with this program on a host whose etcd is called cp1."""
 
     def run(
-        program: Optional[Etcdutl] = None, here: bool = True, check: bool = False, **options: Any
+        program: Optional[Etcdutl] = None,
+        here: bool = True,
+        check: bool = False,
+        tools: Optional[dict[str, str]] = None,
+        **options: Any,
     ) -> dict[str, Any]:
         def discover(_wanted: Access) -> Etcd:
             if not here:
@@ -269,7 +275,7 @@ def restore(snapshot: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
             return Etcd("cp1", str(tmp_path / "present"), Access("", None, None, None), "test", None, flags)
 
         monkeypatch.setattr(data_dir, "discover", discover)
-        monkeypatch.setattr(data_dir, "find_tool", lambda name, _pid: f"/bin/{name}")
+        monkeypatch.setattr(data_dir, "find_tool", lambda name, _pid: (tools or {"etcdutl": "/bin/etcdutl"}).get(name))
         monkeypatch.setattr(data_dir.restore, "__defaults__", (program or Etcdutl(),))
         given = {"name": "a.db", "data_dir": str(tmp_path / "new" / "etcd"), **options}
         return snapshot("restored", check=check, **given)
@@ -296,6 +302,25 @@ def test_a_data_directory_is_made_whole(restore: Run, tmp_path: Path) -> None:
     assert left(tmp_path / "new") == ["etcd", "etcd.json"]
     again = restore(program)
     assert not again["changed"] and again["restored"] == made and len(program.ran) == 2
+
+
+def test_an_old_image_has_only_etcdctl(restore: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """etcd is lost, and its image is from before etcdutl was in it."""
+    asked = []
+
+    @contextlib.contextmanager
+    def image(name: str, *_more: Any) -> Iterator[Optional[str]]:
+        asked.append(name)
+        yield f"/image/{name}" if name == "etcdctl" else None
+
+    put(tmp_path, "a.db", data=fakes.snapshot(fakes.database().replace(b"3.6.0", b"3.5.0")))
+    (tmp_path / "a.db.json").unlink()
+    monkeypatch.setattr(data_dir, "tool_of_image", image)
+    program = Etcdutl("3.5.12")
+    # The distribution's own comes last.
+    result = restore(program, tools={"etcdctl": "/usr/bin/etcdctl"})
+    assert result["changed"] and asked == ["etcdutl", "etcdctl"]
+    assert program.ran[1][:3] == ["/image/etcdctl", "snapshot", "restore"]
 
 
 def test_check_mode_makes_nothing(restore: Run, tmp_path: Path) -> None:
