@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, discover
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect
@@ -105,6 +105,8 @@ def choose_seat(wanted: Wanted, name: Optional[str], peer_url: Optional[str]) ->
     peer_url = plain_url(peer_url)
     cluster = wanted.initial_cluster or f"{name}={peer_url}"
     members = parse_cluster(cluster)
+    # etcdutl would take a space for a part of the name.
+    cluster = ",".join(f"{one}={url}" for one, urls in members.items() for url in urls)
     if peer_url not in members.get(name, []):
         raise CareError(
             f"initial_cluster does not have this member as {name}={peer_url}, but only {cluster}: etcd would not start."
@@ -258,6 +260,19 @@ def _etcdutl(
         yield tool, version
 
 
+def _run_etcdutl(words: list[str], snapshot: str, deadline: Deadline, runner: Runner) -> None:
+    try:
+        done = runner(words, timeout=max(1.0, deadline.left), env={"ETCDCTL_API": "3"})
+    except TimedOut as error:
+        raise TimedOut(
+            f"etcdutl had not restored {snapshot} after {deadline.seconds:g} s and was stopped; give it more time with "
+            f"option {deadline.option}.",
+            timed_out=True,
+        ) from error
+    if done.rc:
+        raise CareError(f"etcdutl could not restore {snapshot}: {done.last_words}")
+
+
 def restore(
     access: Access, wanted: Wanted, deadline: Deadline, check_mode: bool, runner: Runner = run
 ) -> dict[str, Any]:
@@ -301,9 +316,7 @@ def restore(
             private_directory(parent)
             with _workshop(wanted.data_dir) as new:
                 words = arguments(tool, wanted.snapshot, seat, record["token"], wanted.bump_revision, new)
-                done = runner(words, timeout=max(1.0, deadline.left), env={"ETCDCTL_API": "3"})
-                if done.rc:
-                    raise CareError(f"etcdutl could not restore {wanted.snapshot}: {done.last_words}")
+                _run_etcdutl(words, wanted.snapshot, deadline, runner)
                 prove_directory(new, record["revision"], seat)
                 if etcd and os.path.isdir(etcd.data_dir):
                     give(new, owner_of(etcd.data_dir)._replace(mode=PRIVATE))

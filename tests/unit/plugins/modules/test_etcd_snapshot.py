@@ -19,6 +19,7 @@ import yaml
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_data_dir as data_dir
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, NoEtcd
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import pem_sha256
@@ -359,6 +360,30 @@ def test_nothing_is_left_of_a_restore_that_failed(restore: Run, tmp_path: Path, 
     result = restore(program)
     assert result["failed"] and not result["changed"] and words in result["msg"]
     assert not (tmp_path / "new").exists() or left(tmp_path / "new") == []
+
+
+def test_an_etcdutl_that_takes_too_long_is_a_sentence_and_leaves_nothing(restore: Run, tmp_path: Path) -> None:
+    class Slow(Etcdutl):
+        def __call__(self, argv: list[str], **more: Any) -> Done:
+            done = super().__call__(argv, **more)
+            if argv[1] == "snapshot":
+                raise TimedOut("It did not end.", timed_out=True)
+            return done
+
+    result = restore(Slow(), timeout=7)
+    assert result["timed_out"] and "after 7 s" in result["msg"] and "option timeout" in result["msg"]
+    assert left(tmp_path / "new") == []
+
+
+def test_a_cluster_may_be_written_with_spaces(restore: Run) -> None:
+    program = Etcdutl()
+    result = restore(
+        program,
+        initial_cluster="cp2=https://10.80.0.12:2380, cp1=https://10.80.0.11:2380 ",
+        initial_cluster_token="t",
+        check=True,
+    )
+    assert result["restored"]["initial_cluster"] == "cp2=https://10.80.0.12:2380,cp1=https://10.80.0.11:2380"
 
 
 def test_what_a_killed_run_left_is_replaced(restore: Run, tmp_path: Path) -> None:
