@@ -347,6 +347,12 @@ def test_a_host_without_etcd_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         watch.info({**PARAMS, "passes": 1, "interval": 0})
 
 
+@pytest.mark.parametrize("option", ["hash_timeout", "passes"])
+def test_what_would_look_at_nothing_is_refused(option: str) -> None:
+    with pytest.raises(CareError, match=f"{option}=0 would look at nothing"):
+        watch.info({**PARAMS, "hash_check": True, "passes": 1, "interval": 0, option: 0})
+
+
 def test_certificate_and_key_belong_together() -> None:
     with pytest.raises(CareError, match="belong together"):
         watch.wanted_access({**PARAMS, "client_cert": "/crt"})
