@@ -77,6 +77,24 @@ def explain(endpoint: str, status: int, body: bytes) -> str:
     return f"etcd at {endpoint} answered HTTP {status}: {words}."
 
 
+def parts_of(endpoint: str) -> tuple[str, str, int]:
+    """Scheme, host (of IPv6 without brackets) and port of an endpoint.
+
+    :raises CareError: when it is not one.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port or 2379
+    except ValueError:
+        scheme, host, port = "", None, 0
+    if scheme not in ("https", "http") or not host:
+        raise CareError(
+            f"'{endpoint}' is not an etcd endpoint; write it like https://127.0.0.1:2379 or https://[fd00::11]:2379 "
+            "(option endpoint)."
+        )
+    return scheme, host, port
+
+
 class Gateway:
     """One member, asked over one connection at a time.
 
@@ -84,17 +102,11 @@ class Gateway:
     """
 
     def __init__(self, access: Access, timeout: float = 10.0) -> None:
-        parts = urlsplit(access.endpoint)
-        if parts.scheme not in ("https", "http") or not parts.hostname:
-            raise CareError(
-                f"'{access.endpoint}' is not an etcd endpoint; write it like https://127.0.0.1:2379 (option endpoint)."
-            )
+        scheme, self._host, self._port = parts_of(access.endpoint)
         self.access = access
         self.endpoint = access.endpoint
         self.timeout = timeout
-        self._host = parts.hostname
-        self._port = parts.port or 2379
-        self._tls = self._trust(access) if parts.scheme == "https" else None
+        self._tls = self._trust(access) if scheme == "https" else None
 
     @staticmethod
     def _trust(access: Access) -> ssl.SSLContext:

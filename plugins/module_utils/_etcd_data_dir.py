@@ -17,13 +17,18 @@ from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, discover
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_member import plain_url
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import PRIVATE, give, owner_of
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing, without_text
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import (
+    etcd_of,
+    existing,
+    refuse_etcd,
+    without_text,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_tools import (
     find_tool,
     tool_of_image,
@@ -100,6 +105,8 @@ def choose_seat(wanted: Wanted, name: Optional[str], peer_url: Optional[str]) ->
     peer_url = plain_url(peer_url)
     cluster = wanted.initial_cluster or f"{name}={peer_url}"
     members = parse_cluster(cluster)
+    # etcdutl would take a space for a part of the name.
+    cluster = ",".join(f"{one}={url}" for one, urls in members.items() for url in urls)
     if peer_url not in members.get(name, []):
         raise CareError(
             f"initial_cluster does not have this member as {name}={peer_url}, but only {cluster}: etcd would not start."
@@ -115,12 +122,9 @@ def choose_seat(wanted: Wanted, name: Optional[str], peer_url: Optional[str]) ->
 
 def refuse_versions(inside: dict[str, Any], tool: Version, bump: int, allowed: bool) -> Optional[str]:
     """Why this tool must not restore this snapshot, or None."""
-    stored = parse(inside["cluster_version"]) if inside["cluster_version"] else None
-    if stored and stored.series != tool.series and not allowed:
-        return (
-            f"The snapshot is of etcd {stored.major}.{stored.minor}, etcdutl here is {tool}: restore it with the etcd "
-            "that it comes from, or say allow_version_change=true after you have tried it elsewhere."
-        )
+    refusal = refuse_etcd(inside, tool, "etcdutl here is", None if allowed else "allow_version_change")
+    if refusal:
+        return refusal
     if bump and tool.patch < _BUMP.get(tool.series, 0 if tool.series > (3, 5) else 1 << 30):
         return (
             f"etcdutl {tool} cannot raise the revision (needs 3.4.27, 3.5.10 or newer). Copy a newer one of the same "
@@ -229,14 +233,21 @@ def _workshop(data_dir: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _etcdutl(wanted: Optional[str], pid: Optional[int], runner: Runner) -> Iterator[tuple[str, Version]]:
+def _etcdutl(
+    wanted: Optional[str], pid: Optional[int], minor: Optional[Version], runner: Runner
+) -> Iterator[tuple[str, Version]]:
     """The program and its version: as asked for, beside etcd, on the host, or in containerd's image of etcd.
 
     Before 3.6 etcdctl does the same with the same words, and old images have nothing else.
     """
     with contextlib.ExitStack() as stack:
-        tool = wanted or find_tool("etcdutl", pid) or stack.enter_context(tool_of_image("etcdutl", runner))
-        tool = tool or find_tool("etcdctl", pid)
+
+        def of_image(name: str) -> Optional[str]:
+            return stack.enter_context(tool_of_image(name, minor, runner))
+
+        tool = wanted or find_tool("etcdutl", pid) or of_image("etcdutl")
+        # A host's own etcdctl is whatever its distribution has.
+        tool = tool or (None if pid else of_image("etcdctl")) or find_tool("etcdctl", pid)
         if not tool:
             raise CareError(
                 "There is no etcdutl: not in etcd's container, not on this host, and containerd has no image of etcd. "
@@ -247,6 +258,19 @@ def _etcdutl(wanted: Optional[str], pid: Optional[int], runner: Runner) -> Itera
         if os.path.basename(tool) == "etcdctl" and version.series > (3, 5):
             raise CareError(f"There is only {tool} {version}, which no longer restores: name an etcdutl.")
         yield tool, version
+
+
+def _run_etcdutl(words: list[str], snapshot: str, deadline: Deadline, runner: Runner) -> None:
+    try:
+        done = runner(words, timeout=max(1.0, deadline.left), env={"ETCDCTL_API": "3"})
+    except TimedOut as error:
+        raise TimedOut(
+            f"etcdutl had not restored {snapshot} after {deadline.seconds:g} s and was stopped; give it more time with "
+            f"option {deadline.option}.",
+            timed_out=True,
+        ) from error
+    if done.rc:
+        raise CareError(f"etcdutl could not restore {snapshot}: {done.last_words}")
 
 
 def restore(
@@ -269,7 +293,7 @@ def restore(
     if before:
         return {"restored": before, "snapshot": without_text(snapshot)}
     parent = os.path.dirname(wanted.data_dir)
-    with _etcdutl(wanted.etcdutl, etcd.pid if etcd else None, runner) as (tool, version):
+    with _etcdutl(wanted.etcdutl, etcd.pid if etcd else None, etcd_of(snapshot), runner) as (tool, version):
         refusal = refuse_versions(snapshot, version, wanted.bump_revision, wanted.allow_version_change)
         if refusal:
             raise CareError(f"Nothing was restored. {refusal}")
@@ -292,9 +316,7 @@ def restore(
             private_directory(parent)
             with _workshop(wanted.data_dir) as new:
                 words = arguments(tool, wanted.snapshot, seat, record["token"], wanted.bump_revision, new)
-                done = runner(words, timeout=max(1.0, deadline.left), env={"ETCDCTL_API": "3"})
-                if done.rc:
-                    raise CareError(f"etcdutl could not restore {wanted.snapshot}: {done.last_words}")
+                _run_etcdutl(words, wanted.snapshot, deadline, runner)
                 prove_directory(new, record["revision"], seat)
                 if etcd and os.path.isdir(etcd.data_dir):
                     give(new, owner_of(etcd.data_dir)._replace(mode=PRIVATE))

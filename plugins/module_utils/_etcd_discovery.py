@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, parts_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_config_file import read_flags
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_objects
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
@@ -179,7 +179,7 @@ def discover(wanted: Access, manifest: str = MANIFEST, proc: str = "/proc", runn
             pids = ", ".join(str(pid) for pid, _argv, _environment in running)
             if not wanted.endpoint:
                 raise CareError(f"Several etcd processes run here ({pids}); say which is meant with option endpoint.")
-            port = urlsplit(wanted.endpoint).port or 2379
+            _scheme, _host, port = parts_of(wanted.endpoint)
             ours = [one for one in running if f":{port}" in settings(one[1], one[2]).get("listen-client-urls", "")]
         running = ours or running
     if running:

@@ -131,16 +131,25 @@ def quorum(voters: int, healthy: int) -> dict[str, int]:
     return {"members": voters, "needed": needed, "healthy": healthy, "tolerates": healthy - needed}
 
 
+def strangers(seen: Seen) -> set[str]:
+    """The ids of those that are listed here, but have a cluster of their own or belong to an earlier one."""
+    cluster = _cluster_of(seen.local)
+    return {one for one, answer in seen.answers.items() if answer.status and _cluster_of(answer) != cluster}
+
+
+def _cluster_of(answer: Answer) -> str:
+    return str((answer.status.get("header") or {}).get("cluster_id", ""))
+
+
 def has_majority(seen: Seen) -> bool:
     """Whether the cluster works, be it full or slow: a read that needs the majority goes through one of its members,
     or they have a leader and enough voters answer.
     """
-    cluster = (seen.local.status.get("header") or {}).get("cluster_id")
+    others = strangers(seen)
     led = {
         member: answer
         for member, answer in {"": seen.local, **seen.answers}.items()
-        # A listed member may have begun a cluster of its own.
-        if number(answer.status, "leader") and (answer.status.get("header") or {}).get("cluster_id") == cluster
+        if number(answer.status, "leader") and member not in others
     }
     if any(not answer.quorum for answer in led.values()):
         return True
@@ -234,26 +243,26 @@ def judge(seen: Seen, endpoint: str) -> dict[str, Any]:
         problems = list(seen.trouble)
     members = [_member(raw, seen.answers[str(raw.get("ID"))], str(raw.get("ID")) == own) for raw in seen.members]
     members.sort(key=lambda member: (member["name"], member["id"]))
+    # Another cluster counts its entries for itself, and follows another leader.
+    elsewhere = strangers(seen)
+    here = [member for member in members if member["id"] not in elsewhere]
     # The index of the answer that came last is the highest, so a small lag is only the time between two answers.
-    highest = max([member["raft_applied_index"] for member in members], default=0)
+    highest = max([member["raft_applied_index"] for member in here], default=0)
 
-    problems += _leader_problems(members)
+    problems += _leader_problems(here)
     for member in members:
-        if not member["error"]:
+        found = []
+        if member["id"] in elsewhere:
+            theirs = hexadecimal(_cluster_of(seen.answers[member["id"]]))
+            ours = hexadecimal(header.get("cluster_id"))
+            found.append(f"Member {_named(member)} belongs to another cluster ({theirs}) than this host's ({ours}).")
+        elif not member["error"]:
             member["lag"] = highest - member["raft_applied_index"]
-        found = _member_problems(member, seen.answers[member["id"]])
+        found += _member_problems(member, seen.answers[member["id"]])
         if member["learner"]:
             found.append(f"Member {_named(member)} is a learner: it has no vote yet, and must be promoted or removed.")
         member["healthy"] = not found and (member["leader_id"] != "0")
         problems += found
-    clusters = {
-        str((answer.status.get("header") or {}).get("cluster_id"))
-        for answer in seen.answers.values()
-        if answer.status.get("header")
-    }
-    if len(clusters) > 1:
-        ids = ", ".join(sorted(hexadecimal(one) for one in clusters))
-        problems.append(f"The members belong to different clusters: ids {ids}.")
     if members and own and own not in seen.answers:
         problems.append(f"The member that answers here ({hexadecimal(own)}) is not in its own list of members.")
     alarms = alarms_of(status)
@@ -330,8 +339,9 @@ def refuse_snapshot(seen: Seen) -> Optional[str]:
             return "This member has the alarm CORRUPT: its data differs. Take the snapshot of another member."
     if seen.hashes and own in differing(seen.hashes) and len(differing(seen.hashes)) < len(seen.hashes.found):
         return "This member's data differs from the majority's. Take the snapshot of another member."
-    best = max([number(answer.status, "raftAppliedIndex") for answer in seen.answers.values()], default=0)
-    lag = best - number(status, "raftAppliedIndex")
+    others = strangers(seen)
+    found = [number(answer.status, "raftAppliedIndex") for one, answer in seen.answers.items() if one not in others]
+    lag = max(found, default=0) - number(status, "raftAppliedIndex")
     if lag > MAX_LAG:
         return f"This member is {lag} entries behind the best one. Take the snapshot of another member, or wait."
     return None

@@ -24,6 +24,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 
 # HTTP statuses that may pass: no answer, unavailable (an election, a member just restarted), too slow.
 _PASSING = (0, 408, 503, 504)
+# Those of them after which the change may have come about.
+_LOST = (0, 408, 504)
 # What a second try after a lost answer hears when the first one had worked, and what a learner that is not yet in sync
 # does: the list of members tells.
 _PASSING_WORDS = ("already exist", "member not found", "can only promote a learner member")
@@ -140,12 +142,30 @@ def refuse_removal(cluster: dict[str, Any], member: dict[str, Any]) -> Optional[
 
 
 class _Change:
-    """One change of the membership, tried until the list of members shows it."""
+    """One change of the membership, tried until the list of members shows it. Whatever fails in its block tells whether
+    something was changed; an answer that was lost counts as a change.
+    """
 
     def __init__(self, access: Access, deadline: Deadline) -> None:
         self.access = access
         self.gateway = Gateway(access)
         self.deadline = deadline
+        self.sent = False
+
+    def __enter__(self) -> _Change:
+        return self
+
+    def __exit__(self, _kind: object, error: Optional[BaseException], _trace: object) -> None:
+        if isinstance(error, CareError):
+            error.results["changed"] = self.sent
+
+    def _send(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except EtcdError as error:
+            self.sent |= error.status in _LOST
+            raise
+        self.sent = True
 
     def members(self) -> list[dict[str, Any]]:
         """The list of members after a read that needs the majority: no answer from before."""
@@ -157,7 +177,7 @@ class _Change:
             try:
                 if reached(self.members()):
                     return None
-                act()
+                self._send(act)
                 return None if reached(self.members()) else "the list of members does not show it yet"
             except EtcdError as error:
                 words = error.message
@@ -193,13 +213,13 @@ def add_learner_through(found: Access, wanted: Wanted, deadline: Deadline, check
         raise CareError(refusal)
     if check_mode:
         return _result(cluster, wanted, True)
-    change = _Change(found, deadline)
-    change.until(
-        lambda members: any(url == plain_url(one) for member in members for one in member.get("peerURLs") or []),
-        lambda: change.gateway.add_learner(url),
-        f"Adding {wanted.name} ({url}) to etcd as a learner",
-    )
-    return _result(_look(found), wanted, True)
+    with _Change(found, deadline) as change:
+        change.until(
+            lambda members: any(url == plain_url(one) for member in members for one in member.get("peerURLs") or []),
+            lambda: change.gateway.add_learner(url),
+            f"Adding {wanted.name} ({url}) to etcd as a learner",
+        )
+        return _result(_look(found), wanted, True)
 
 
 def promote(access: Access, wanted: Wanted, deadline: Deadline, check_mode: bool) -> dict[str, Any]:
@@ -221,14 +241,14 @@ def promote_through(found: Access, wanted: Wanted, deadline: Deadline, check_mod
         return _result(cluster, wanted, False)
     if check_mode:
         return _result(cluster, wanted, True)
-    change = _Change(found, deadline)
     number = member["id"]
 
     def promoted(members: list[dict[str, Any]]) -> bool:
         return any(str(one["ID"]) == number and not one.get("isLearner") for one in members)
 
-    change.until(promoted, lambda: change.gateway.promote(number), f"Promoting {called(member)} to a voting member")
-    return _result(_look(found), wanted, True)
+    with _Change(found, deadline) as change:
+        change.until(promoted, lambda: change.gateway.promote(number), f"Promoting {called(member)} to a voting member")
+        return _result(_look(found), wanted, True)
 
 
 def remove(access: Access, wanted: Wanted, deadline: Deadline, check_mode: bool) -> dict[str, Any]:
@@ -245,21 +265,18 @@ def remove(access: Access, wanted: Wanted, deadline: Deadline, check_mode: bool)
         raise CareError(f"No member was removed. {refusal}")
     if check_mode:
         return _without(cluster, wanted, member)
-    change = _Change(found, deadline)
     number = member["id"]
     target = successor(cluster, member) if leader_of(cluster) is member else None
-    if target:
-        move_leader(found, cluster, target, deadline)
-    try:
+    with _Change(found, deadline) as change:
+        if target:
+            move_leader(found, cluster, target, deadline)
+            change.sent = True
         change.until(
             lambda members: all(str(one["ID"]) != number for one in members),
             lambda: change.gateway.remove_member(number),
             f"Removing {called(member)} from etcd",
         )
-    except CareError as error:
-        error.results["changed"] = bool(target)
-        raise
-    return _without(_look(found), wanted, member)
+        return _without(_look(found), wanted, member)
 
 
 def _who(cluster: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot
     taken_at,
     without_text,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import sync_directory
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import part_of, sync_directory
 
 
 class Snapshot(NamedTuple):
@@ -74,7 +74,7 @@ def shelf(directory: str) -> list[Snapshot]:
                 for entry in entries
                 if entry.is_file(follow_symlinks=False)
                 and not entry.name.endswith(SIDECAR)
-                and ".part" not in entry.name
+                and not part_of(entry.name)
                 and (entry.name.endswith(".db") or looks_like_bolt(entry.path))
             ]
     except FileNotFoundError:
@@ -152,6 +152,7 @@ _FIELDS = (
     "cluster_version",
     "storage_version",
     "consistent_index",
+    "alarms",
     "cluster_id",
     "member",
     "host",

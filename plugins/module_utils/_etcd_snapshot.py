@@ -17,6 +17,7 @@ from typing import Any, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import Records, inspect, pem_sha256
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 SIDECAR = ".json"
 ISO = "%Y-%m-%dT%H:%M:%SZ"
@@ -155,6 +156,31 @@ def existing(path: str) -> Optional[dict[str, Any]]:
     if taken_at(said) is None:
         said.pop("taken", None)
     return {**said, **proof, "ca_sha256": said.get("ca_sha256") or proof["root_ca_sha256"], "path": path}
+
+
+def etcd_of(snapshot: dict[str, Any]) -> Optional[Version]:
+    """The etcd that a snapshot is of: the newest that its data names, else what its sidecar says; None when unknown."""
+    written = [parse_or_none(snapshot.get(name)) for name in ("cluster_version", "storage_version")]
+    return max([version for version in written if version], default=parse_or_none(snapshot.get("etcd_version")))
+
+
+def refuse_etcd(snapshot: dict[str, Any], etcd: Version, there: str, option: Optional[str]) -> Optional[str]:
+    """Why this etcd must not get a snapshot's data, or None. Nothing allows the data of a newer one.
+
+    :param there: whose etcd it is, as the sentence goes on, such as "cp1 has".
+    :param option: what would allow an older snapshot; None when it was said.
+    """
+    stored = etcd_of(snapshot)
+    if stored is None or stored.series == etcd.series:
+        return None
+    minor = f"{stored.major}.{stored.minor}"
+    what = f"The snapshot is of etcd {minor}, {there} {etcd}"
+    if stored.series > etcd.series:
+        return f"{what}: no etcd starts on the data of a newer one. Install etcd {minor} there first."
+    if option:
+        cure = f"say {option}=true after you have tried it elsewhere"
+        return f"{what}: restore it with the etcd that it comes from, or {cure}."
+    return None
 
 
 def without_text(snapshot: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, environment, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version
 
 _PLACES = ("/usr/local/bin", "/usr/bin", "/bin")
 _ETCD_IMAGE = re.compile(r"^\S*/etcd:\S+$")
@@ -47,14 +48,23 @@ def _tag(image: str) -> list[int]:
 
 
 @contextmanager
-def tool_of_image(name: str, runner: Runner = run) -> Iterator[Optional[str]]:
-    """The program out of the newest etcd image that containerd holds, mounted read-only meanwhile; None without one."""
+def tool_of_image(name: str, minor: Optional[Version], runner: Runner = run) -> Iterator[Optional[str]]:
+    """The program out of an etcd image that containerd holds, mounted read-only meanwhile; None without one.
+
+    :param minor: the newest image of this minor is taken, where there is one: an upgrade may have brought the next
+        one's already. Else the newest of all.
+    """
+
+    def rank(image: str) -> tuple[bool, list[int]]:
+        tag = _tag(image)
+        return minor is not None and tuple(tag[:2]) == minor.series, tag
+
     try:
         listed = runner([*_CTR, "list", "--quiet"])
     except CareError:
         yield None
         return
-    images = sorted((line for line in listed.out.split() if _ETCD_IMAGE.match(line)), key=_tag)
+    images = sorted((line for line in listed.out.split() if _ETCD_IMAGE.match(line)), key=rank)
     directory = tempfile.mkdtemp(prefix="clustercare-etcd-", dir="/run" if os.path.isdir("/run") else None)
     mounted = False
     try:

@@ -43,6 +43,9 @@ def look(wanted: Access, hash_timeout: float = 0.0) -> dict[str, Any]:
 def info(params: dict[str, Any]) -> dict[str, Any]:
     """What the module etcd_info does."""
     wanted = wanted_access(params)
+    for option, asked in (("hash_timeout", params["hash_check"]), ("passes", params["wait"])):
+        if asked and params[option] < 1:
+            raise CareError(f"{option}={params[option]} would look at nothing; give 1 or more.")
     hash_timeout = params["hash_timeout"] if params["hash_check"] else 0
     if not params["wait"]:
         return {"etcd": look(wanted, hash_timeout)}

@@ -84,15 +84,18 @@ def divide(entries: list[Entry]) -> Parts:
     return {"private": private, **parts} if any(entry.private for entry in entries) else parts
 
 
-def stems(directory: str, host: str) -> list[str]:
-    """The archives of a host without their endings, the newest first."""
+def _names(directory: str) -> list[str]:
     try:
-        names = os.listdir(directory)
+        return os.listdir(directory)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise CareError(f"The directory {directory} cannot be read: {error.strerror}.") from error
-    found = {match.group(1) for match in map(_STEM.match, names) if match}
+
+
+def stems(directory: str, host: str) -> list[str]:
+    """The archives of a host without their endings, the newest first."""
+    found = {match.group(1) for match in map(_STEM.match, _names(directory)) if match}
     return sorted((stem for stem in found if stem[: -len("-20260101T000000Z")] == PREFIX + host), reverse=True)
 
 
@@ -205,7 +208,7 @@ def verify(directory: str, name: Optional[str]) -> dict[str, Any]:
     """
     if name and (name != os.path.basename(name) or not _STEM.match(name)):
         raise CareError(f"'{name}' is not the name of an archive in {directory} (option name).")
-    names = [name] if name else sorted(filter(_STEM.match, os.listdir(directory) if os.path.isdir(directory) else []))
+    names = [name] if name else sorted(filter(_STEM.match, _names(directory)))
     if not names:
         raise CareError(f"There is no archive of a master's files in {directory}.")
     archives = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import refuse_etcd
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import (
     Asked,
     Looks,
@@ -190,22 +191,13 @@ def room_needed(size: int, row: dict[str, Any], joins: bool, saves: bool) -> int
 def etcd_refusals(looks: Looks, snapshot: dict[str, Any], asked: Asked, safety: Optional[str]) -> list[str]:
     """Why these etcds could not take it: their version, their quota, their disk."""
     found = []
-    written = [parse_or_none(snapshot.get(name)) for name in ("cluster_version", "storage_version")]
-    stored = max([version for version in written if version], default=parse_or_none(snapshot.get("etcd_version")))
     size = snapshot["size"]
     seed = seed_of(looks, asked)
     for name, row in looks.items():
         etcd = parse_or_none(row["etcd_version"])
-        if stored and etcd and stored.series > etcd.series:
-            found.append(
-                f"The snapshot is of etcd {stored.major}.{stored.minor}, {name} has {etcd}: no etcd starts on the data "
-                f"of a newer one. Install etcd {stored.major}.{stored.minor} there first."
-            )
-        elif stored and etcd and stored.series != etcd.series and not asked.allow_version_change:
-            found.append(
-                f"The snapshot is of etcd {stored.major}.{stored.minor}, {name} has {etcd}: restore it with the etcd "
-                "that it comes from, or say etcd_restore_allow_version_change=true after you have tried it elsewhere."
-            )
+        option = None if asked.allow_version_change else "etcd_restore_allow_version_change"
+        refusal = refuse_etcd(snapshot, etcd, f"{name} has", option) if etcd else None
+        found += [refusal] if refusal else []
         quota = row["quota"] or _DEFAULT_QUOTA
         # A negative one is none.
         if 0 <= _QUOTA_SHARE * quota < size:

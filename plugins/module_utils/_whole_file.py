@@ -8,12 +8,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import stat
+from typing import Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 
 # A big file is pushed to the disk bit by bit: one long fsync at the end would stall the etcd beside it.
 _FLUSH_EVERY = 64 << 20
+# etcdctl writes beside a ``.part``, and into one of its own at first.
+_PART = re.compile(r"^(.+\.part)(?:\.etcdctl(?:\.part)?)?$", re.DOTALL)
 
 
 def private_directory(path: str) -> bool:
@@ -26,6 +30,11 @@ def private_directory(path: str) -> bool:
             private_directory(parent)
         os.mkdir(path, 0o700)
         os.chmod(path, 0o700)
+    except FileExistsError as error:
+        # Somebody else was faster, as the task of another master is on the controller.
+        if not refuse_open_directory(path):
+            raise CareError(f"{path} is a link that leads nowhere: remove it.") from error
+        return False
     except OSError as error:
         raise CareError(f"The directory {path} cannot be made: {error.strerror}.") from error
     return True
@@ -79,6 +88,12 @@ def sync_directory(path: str) -> None:
         os.close(directory)
 
 
+def part_of(name: str) -> Optional[str]:
+    """The ``.part`` that a file is or belongs to; None for one that is whole, whatever it is called."""
+    found = _PART.match(name)
+    return found.group(1) if found else None
+
+
 def _abandoned(part: str) -> bool:
     """Whether nobody is writing this ``.part`` any more."""
     try:
@@ -99,10 +114,10 @@ def _abandoned(part: str) -> bool:
 def remove_leftovers(directory: str, *prefixes: str) -> list[str]:
     """Remove what dead runs left half-written under names that begin so, and return what it was.
 
-    What begins like a ``.part`` belongs to it, and stays as long as that one is being written.
+    What belongs to a ``.part`` stays as long as that one is being written.
     """
-    names = [name for name in os.listdir(directory) if name.startswith(prefixes) and ".part" in name]
-    gone = [name for name in names if _abandoned(os.path.join(directory, name.partition(".part")[0] + ".part"))]
+    parts = {name: part_of(name) for name in os.listdir(directory) if name.startswith(prefixes)}
+    gone = [name for name, part in parts.items() if part and _abandoned(os.path.join(directory, part))]
     for name in gone:
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(directory, name))

@@ -156,7 +156,8 @@ options:
     type: path
     version_added: 0.2.0
   allow_version_change:
-    description: With O(state=restored), restore although the snapshot is of another minor version than C(etcdutl).
+    description: With O(state=restored), restore although the snapshot is of an older minor version than C(etcdutl).
+      That of a newer one is always refused, as no etcd starts on such data.
     type: bool
     default: false
     version_added: 0.2.0

@@ -110,7 +110,17 @@ def test_missing_member_list_is_empty() -> None:
         assert client(url).members() == []
 
 
-@pytest.mark.parametrize("endpoint", ["127.0.0.1:2379", "unix:///run/etcd.sock", "https://"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "127.0.0.1:2379",
+        "unix:///run/etcd.sock",
+        "https://",
+        "https://fd00::11:2379",
+        "https://[fd00::11:2379",
+        "https://127.0.0.1:client",
+    ],
+)
 def test_endpoint_must_be_a_url(endpoint: str) -> None:
     with pytest.raises(CareError, match="option endpoint"):
         client(endpoint)

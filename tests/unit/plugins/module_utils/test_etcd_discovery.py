@@ -154,6 +154,8 @@ def test_two_that_may_be_meant_are_named(proc: Path) -> None:
     with pytest.raises(CareError, match=r"17, 30.*option endpoint"):
         found_in(proc)
     assert found_in(proc, NOTHING_ASKED._replace(endpoint="https://127.0.0.1:2400")).pid == 30
+    with pytest.raises(CareError, match=r"'https://fd00::11:2400' is not an etcd endpoint.*option endpoint"):
+        found_in(proc, NOTHING_ASKED._replace(endpoint="https://fd00::11:2400"))
 
 
 def test_the_manifest_tells_when_etcd_is_down(proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

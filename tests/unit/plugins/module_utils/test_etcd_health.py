@@ -93,6 +93,12 @@ def other_cluster(one: Cluster) -> None:
     one["answers"]["3"] = Answer(status(3, header={"cluster_id": "8", "member_id": "3", "revision": "900"}))
 
 
+def far_ahead_elsewhere(one: Cluster) -> None:
+    """cp3 was left out of a restore and came back as it was: its raft has come much further, in the old cluster."""
+    header = {"cluster_id": "8", "member_id": "3", "revision": "900"}
+    one["answers"]["3"] = Answer(status(3, header=header, leader="3", raftAppliedIndex="5000000"))
+
+
 NOSPACE = ["memberID:2 alarm:NOSPACE "]
 
 
@@ -121,7 +127,7 @@ def test_a_cluster_that_is_well() -> None:
         pytest.param(unstarted, ["Member 4 (https://10.80.0.14:2380)", "Member 4 is a learner"], 3, id="unstarted"),
         pytest.param(nospace, ["Alarm NOSPACE of member cp2 (2)"], 2, id="alarm"),
         pytest.param(no_quorum_read, ["needs the majority fails through member cp3 (3)"], 2, id="quorum read"),
-        pytest.param(other_cluster, ["different clusters: ids 7, 8"], 3, id="two clusters"),
+        pytest.param(other_cluster, ["Member cp3 (3) belongs to another cluster (8) than"], 2, id="two clusters"),
         pytest.param(change(2, errors=["etcdserver: disk"]), ["cp2 (2) reports: etcdserver: disk."], 2, id="error"),
     ],
 )
@@ -248,6 +254,15 @@ def test_a_snapshot_of_a_doubtful_member_is_refused(trouble: Callable[[Cluster],
     assert words in (refuse_snapshot(seen(one)) or "")
 
 
+def test_a_member_of_another_cluster_makes_nobody_lag() -> None:
+    one = cluster()
+    far_ahead_elsewhere(one)
+    etcd = judge(seen(one), "")
+    assert etcd["snapshot_refusal"] is None and len(etcd["problems"]) == 1
+    assert [member["healthy"] for member in etcd["members"]] == [True, True, False]
+    assert etcd["quorum"] == {"members": 3, "needed": 2, "healthy": 2, "tolerates": 0}
+
+
 @pytest.mark.parametrize(
     ("values", "refused"),
     [((1, 2, 2), True), ((2, 1, 2), False), ((1, 1, 1), False), ((1, 2, 3), False)],
@@ -330,6 +345,12 @@ def test_a_host_without_etcd_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(watch, "discover", nothing)
     with pytest.raises(NoEtcd):
         watch.info({**PARAMS, "passes": 1, "interval": 0})
+
+
+@pytest.mark.parametrize("option", ["hash_timeout", "passes"])
+def test_what_would_look_at_nothing_is_refused(option: str) -> None:
+    with pytest.raises(CareError, match=f"{option}=0 would look at nothing"):
+        watch.info({**PARAMS, "hash_check": True, "passes": 1, "interval": 0, option: 0})
 
 
 def test_certificate_and_key_belong_together() -> None:

@@ -12,6 +12,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_t
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse
 
 
 def program(path: Path, mode: int = 0o755) -> str:
@@ -76,7 +77,7 @@ IMAGES = "".join(f"registry.example.org/{name}\n" for name in NAMES) + "sha256:0
 
 def test_the_program_comes_out_of_the_newest_image_and_nothing_stays_mounted() -> None:
     ctr = Ctr(IMAGES, ("usr/local/bin/etcdutl",))
-    with tools.tool_of_image("etcdutl", ctr) as path:
+    with tools.tool_of_image("etcdutl", None, ctr) as path:
         assert path and path.endswith("/usr/local/bin/etcdutl") and os.path.isfile(path)
         directory = ctr.mounted
     assert ctr.ran == ["list --quiet", "mount registry.example.org/etcd:3.6.10-0", "unmount --rm"]
@@ -84,10 +85,19 @@ def test_the_program_comes_out_of_the_newest_image_and_nothing_stays_mounted() -
 
 
 @pytest.mark.parametrize(
+    ("minor", "image"), [("3.6.0", "etcd:3.6.10-0"), ("3.5.24", "etcd:3.5.24-0"), ("3.4.3", "etcd:3.6.10-0")]
+)
+def test_an_image_of_the_wanted_minor_comes_first(minor: str, image: str) -> None:
+    ctr = Ctr(IMAGES + "registry.example.org/etcd:3.5.24-0\nregistry.example.org/etcd:3.5.9-0\n")
+    with tools.tool_of_image("etcdutl", parse(minor), ctr):
+        assert ctr.ran[1] == f"mount registry.example.org/{image}"
+
+
+@pytest.mark.parametrize(
     "ctr", [Ctr("registry.example.org/pause:3.10\n"), Ctr(IMAGES, rc=1), Ctr(IMAGES, ("usr/local/bin/etcdctl",))]
 )
 def test_an_image_without_the_program_is_no_help(ctr: Ctr) -> None:
-    with tools.tool_of_image("etcdutl", ctr) as path:
+    with tools.tool_of_image("etcdutl", None, ctr) as path:
         assert path is None
     assert ctr.mounted is None
 
@@ -96,7 +106,7 @@ def test_a_host_without_containerd_is_no_help() -> None:
     def missing(argv: list[str], **_more: Any) -> Done:
         raise CareError("ctr cannot be run")
 
-    with tools.tool_of_image("etcdutl", missing) as path:
+    with tools.tool_of_image("etcdutl", None, missing) as path:
         assert path is None
 
 

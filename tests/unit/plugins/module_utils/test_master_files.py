@@ -363,6 +363,15 @@ def test_a_cut_archive_is_noticed_and_named(master: Master, cut: int) -> None:
         prove(archive["path"])
 
 
+def test_a_directory_that_may_not_be_read_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_path: str) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", denied)
+    with pytest.raises(CareError, match="cannot be read: Permission denied"):
+        saving.verify(str(tmp_path), None)
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("../x.tar", "option name"), (None, "no archive"), ("etcd.db", "option name")]
 )

@@ -282,7 +282,11 @@ def test_a_disk_from_before_a_member_was_removed_is_passed_over() -> None:
         ({"kubernetes_version": "v1.33.1"}, {}, "allow_version_change"),
         ({"kubernetes_version": "v1.33.1"}, {"allow_version_change": True}, None),
         ({"kubernetes_version": None}, {}, None),
-        ({"cluster_version": "3.5.0"}, {}, "etcd 3.5"),
+        ({"cluster_version": "3.5.0"}, {}, "etcd_restore_allow_version_change=true"),
+        ({"cluster_version": "3.5.0"}, {"allow_version_change": True}, None),
+        # An upgrade to 3.7 was under way: what is newest in it counts, and nothing allows it.
+        ({"cluster_version": "3.7.0"}, {"allow_version_change": True}, "no etcd starts on the data of a newer one"),
+        ({"storage_version": "3.7.0"}, {"allow_version_change": True}, "no etcd starts on the data of a newer one"),
         ({"size": 2 << 30}, {}, "full at once"),
     ],
 )

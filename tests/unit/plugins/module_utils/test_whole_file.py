@@ -15,6 +15,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file im
     WholeFile,
     free_bytes,
     private_directory,
+    remove_leftovers,
     write_whole,
 )
 
@@ -68,6 +69,34 @@ def test_directories_are_made_private_all_the_way(tmp_path: Path) -> None:
     deep = tmp_path / "a" / "b"
     assert private_directory(str(deep)) and not private_directory(str(deep))
     assert [path.stat().st_mode & 0o777 for path in (deep, deep.parent)] == [0o700, 0o700]
+
+
+def test_a_directory_that_another_run_makes_just_now_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The controller makes one for the files of all masters at once.
+    make = os.mkdir
+
+    def too_late(path: str, mode: int) -> None:
+        make(path, mode)
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", too_late)
+    assert not private_directory(str(tmp_path / "a" / "b")) and (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_directory_that_is_a_link_to_nothing_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "gone")
+    with pytest.raises(CareError, match="leads nowhere"):
+        private_directory(str(tmp_path / "a"))
+
+
+def test_a_name_with_part_in_it_is_no_leftover(tmp_path: Path) -> None:
+    # A host may be called so.
+    good = ["etcd-cp1.partner.example.org-1.db", "etcd-cp1.partner.example.org-1.db.json", "etcd-a.part.of-it.db"]
+    halves = [f"etcd-cp1.partner.example.org-2.db{ending}" for ending in (".part", ".part.etcdctl", ".json.part")]
+    for name in [*good, *halves]:
+        (tmp_path / name).write_bytes(b"x")
+    assert remove_leftovers(str(tmp_path), "etcd-") == sorted(halves)
+    assert sorted(os.listdir(tmp_path)) == sorted(good)
 
 
 def test_room_is_asked_of_the_nearest_directory(tmp_path: Path) -> None:

@@ -190,6 +190,36 @@ def test_the_removed_answer_may_be_lost(member: Run, three: fakes.Cluster) -> No
     assert member(three, "absent", "cp3", peer_url=url(3))["changed"]
 
 
+def silent_after(one: fakes.Cluster, call: str, *paths: str) -> None:
+    """The member does it, and does not say any of this from then on."""
+
+    def do(body: dict[str, Any]) -> tuple[int, bytes]:
+        for path in paths:
+            one.instead["1", path] = (503, b'{"message":"etcdserver: no leader"}')
+        return one.write("1", call, body)
+
+    one.instead["1", call] = do
+
+
+@pytest.mark.parametrize("paths", [("range",), ("status", "list")], ids=["no majority yet", "gone"])
+def test_what_was_done_is_told_although_the_proof_did_not_come(
+    member: Run, three: fakes.Cluster, paths: tuple[str, ...]
+) -> None:
+    silent_after(three, "add", *paths)
+    result = member(three, "learner", "cp4", peer_url=NEW, timeout=1)
+    assert result["failed"] and result["changed"] and "no leader" in result["msg"]
+    for path in paths:
+        del three.instead["1", path]
+    silent_after(three, "remove", *paths)
+    result = member(three, "absent", "cp4", peer_url=NEW, timeout=1)
+    assert result["failed"] and result["changed"] and len(three.members) == 3
+
+
+def test_an_answer_that_was_lost_counts_as_done(member: Run, three: fakes.Cluster) -> None:
+    three.instead["1", "add"] = (504, b'{"message":"etcdserver: request timed out"}')
+    assert member(three, "learner", "cp4", peer_url=NEW, timeout=1)["changed"]
+
+
 def test_the_majority_is_never_lost_by_a_removal(member: Run) -> None:
     with fakes.cluster("cp1", "cp2", "cp3", "cp4") as four:
         dead(four, 4)

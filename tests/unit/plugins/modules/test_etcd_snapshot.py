@@ -5,20 +5,25 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
+import yaml
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_data_dir as data_dir
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, NoEtcd
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import pem_sha256
+from ansible_collections.clustercare.kubeadm.plugins.modules import etcd_snapshot_info
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils import etcd_fakes as fakes
 
 WHOLE = fakes.snapshot()
@@ -112,6 +117,12 @@ def test_what_is_not_good_fails(snapshot: Run, tmp_path: Path, spoil: Callable[[
     assert result["failed"] and words in result["msg"]
 
 
+def test_a_host_may_be_called_like_a_part_of_a_file(snapshot: Run, tmp_path: Path) -> None:
+    put(tmp_path, "etcd-cp1.partner.example.org-1.db")
+    put(tmp_path, "etcd-cp1.partner.example.org-2.db.part.etcdctl", data=WHOLE[:-512])
+    assert [one["name"] for one in snapshot("verified")["snapshots"]] == ["etcd-cp1.partner.example.org-1.db"]
+
+
 def test_nothing_to_verify_is_a_failure(snapshot: Run) -> None:
     assert "There is no snapshot" in snapshot("verified")["msg"]
 
@@ -202,6 +213,18 @@ def test_info_tells_what_is_in_it(info: Run, tmp_path: Path) -> None:
     assert (third["name"], third["good"]) == ("bad.db", False) and "no whole snapshot" in third["problem"]
 
 
+@pytest.mark.parametrize("verify", [True, False])
+def test_info_tells_the_alarms_in_it(info: Run, tmp_path: Path, verify: bool) -> None:
+    put(tmp_path, "full.db", data=fakes.snapshot(fakes.database(alarms=[b"\x08\x05\x10\x01"])))
+    assert info(verify=verify)["snapshots"][0]["alarms"] == [{"member": "5", "alarm": "NOSPACE"}]
+
+
+def test_info_returns_just_what_its_documentation_tells(info: Run, tmp_path: Path) -> None:
+    put(tmp_path, "a.db", "2026-01-01T00:00:00Z")
+    told = yaml.safe_load(etcd_snapshot_info.RETURN)["snapshots"]["contains"]
+    assert set(info()["snapshots"][0]) == set(told)
+
+
 def test_a_quick_look_proves_nothing_and_says_so(info: Run, tmp_path: Path) -> None:
     put(tmp_path, "a.db", data=flipped(WHOLE, len(WHOLE) * 8 - 1))
     (one,) = info(verify=False)["snapshots"]
@@ -240,7 +263,11 @@ def restore(snapshot: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
     """Restore a.db with this program on a host whose etcd is called cp1."""
 
     def run(
-        program: Optional[Etcdutl] = None, here: bool = True, check: bool = False, **options: Any
+        program: Optional[Etcdutl] = None,
+        here: bool = True,
+        check: bool = False,
+        tools: Optional[dict[str, str]] = None,
+        **options: Any,
     ) -> dict[str, Any]:
         def discover(_wanted: Access) -> Etcd:
             if not here:
@@ -249,7 +276,7 @@ def restore(snapshot: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
             return Etcd("cp1", str(tmp_path / "present"), Access("", None, None, None), "test", None, flags)
 
         monkeypatch.setattr(data_dir, "discover", discover)
-        monkeypatch.setattr(data_dir, "find_tool", lambda name, _pid: f"/bin/{name}")
+        monkeypatch.setattr(data_dir, "find_tool", lambda name, _pid: (tools or {"etcdutl": "/bin/etcdutl"}).get(name))
         monkeypatch.setattr(data_dir.restore, "__defaults__", (program or Etcdutl(),))
         given = {"name": "a.db", "data_dir": str(tmp_path / "new" / "etcd"), **options}
         return snapshot("restored", check=check, **given)
@@ -276,6 +303,25 @@ def test_a_data_directory_is_made_whole(restore: Run, tmp_path: Path) -> None:
     assert left(tmp_path / "new") == ["etcd", "etcd.json"]
     again = restore(program)
     assert not again["changed"] and again["restored"] == made and len(program.ran) == 2
+
+
+def test_an_old_image_has_only_etcdctl(restore: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """etcd is lost, and its image is from before etcdutl was in it."""
+    asked = []
+
+    @contextlib.contextmanager
+    def image(name: str, *_more: Any) -> Iterator[Optional[str]]:
+        asked.append(name)
+        yield f"/image/{name}" if name == "etcdctl" else None
+
+    put(tmp_path, "a.db", data=fakes.snapshot(fakes.database().replace(b"3.6.0", b"3.5.0")))
+    (tmp_path / "a.db.json").unlink()
+    monkeypatch.setattr(data_dir, "tool_of_image", image)
+    program = Etcdutl("3.5.12")
+    # The distribution's own comes last.
+    result = restore(program, tools={"etcdctl": "/usr/bin/etcdctl"})
+    assert result["changed"] and asked == ["etcdutl", "etcdctl"]
+    assert program.ran[1][:3] == ["/image/etcdctl", "snapshot", "restore"]
 
 
 def test_check_mode_makes_nothing(restore: Run, tmp_path: Path) -> None:
@@ -306,7 +352,7 @@ def test_a_directory_made_of_something_else_is_left_alone(restore: Run) -> None:
         pytest.param(Etcdutl(rc=1), "it went wrong", id="fails half-way"),
         pytest.param(Etcdutl(revision=1_000_000_007), "should be at 1000000006", id="wrong revision"),
         pytest.param(Etcdutl(member="cp9"), "should have", id="wrong members"),
-        pytest.param(Etcdutl("3.5.21"), "allow_version_change=true", id="another minor"),
+        pytest.param(Etcdutl("3.5.21"), "no etcd starts on the data of a newer one", id="an older minor"),
         pytest.param(Etcdutl("3.7.0"), "allow_version_change=true", id="a newer minor"),
     ],
 )
@@ -314,6 +360,30 @@ def test_nothing_is_left_of_a_restore_that_failed(restore: Run, tmp_path: Path, 
     result = restore(program)
     assert result["failed"] and not result["changed"] and words in result["msg"]
     assert not (tmp_path / "new").exists() or left(tmp_path / "new") == []
+
+
+def test_an_etcdutl_that_takes_too_long_is_a_sentence_and_leaves_nothing(restore: Run, tmp_path: Path) -> None:
+    class Slow(Etcdutl):
+        def __call__(self, argv: list[str], **more: Any) -> Done:
+            done = super().__call__(argv, **more)
+            if argv[1] == "snapshot":
+                raise TimedOut("It did not end.", timed_out=True)
+            return done
+
+    result = restore(Slow(), timeout=7)
+    assert result["timed_out"] and "after 7 s" in result["msg"] and "option timeout" in result["msg"]
+    assert left(tmp_path / "new") == []
+
+
+def test_a_cluster_may_be_written_with_spaces(restore: Run) -> None:
+    program = Etcdutl()
+    result = restore(
+        program,
+        initial_cluster="cp2=https://10.80.0.12:2380, cp1=https://10.80.0.11:2380 ",
+        initial_cluster_token="t",
+        check=True,
+    )
+    assert result["restored"]["initial_cluster"] == "cp2=https://10.80.0.12:2380,cp1=https://10.80.0.11:2380"
 
 
 def test_what_a_killed_run_left_is_replaced(restore: Run, tmp_path: Path) -> None:
@@ -355,11 +425,31 @@ def test_bad_words_are_refused(restore: Run, tmp_path: Path, here: bool, options
     assert result["failed"] and words in result["msg"] and not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("version", ["3.5.21", "3.4.30"])
+def test_data_of_a_newer_etcd_is_allowed_by_nothing(restore: Run, tmp_path: Path, version: str) -> None:
+    program = Etcdutl(version)
+    result = restore(program, allow_version_change=True)
+    assert "is of etcd 3.6" in result["msg"] and "Install etcd 3.6 there first" in result["msg"]
+    assert [argv[1] for argv in program.ran] == ["version"] and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_data_of_an_older_etcd_is_allowed_by_name(restore: Run, allowed: bool) -> None:
+    result = restore(Etcdutl("3.7.0"), allow_version_change=allowed)
+    assert bool(result.get("failed")) is not allowed
+    assert allowed or "allow_version_change=true" in result["msg"]
+
+
 @pytest.mark.parametrize(
-    ("version", "refused"), [("3.5.9", True), ("3.5.10", False), ("3.4.26", True), ("3.6.0", False)]
+    ("version", "refused"), [("3.5.9", True), ("3.5.10", False), ("3.4.26", True), ("3.4.27", False), ("3.6.0", False)]
 )
-def test_a_tool_that_cannot_raise_the_revision_is_refused(restore: Run, version: str, refused: bool) -> None:
-    result = restore(Etcdutl(version), allow_version_change=True)
+def test_a_tool_that_cannot_raise_the_revision_is_refused(
+    restore: Run, tmp_path: Path, version: str, refused: bool
+) -> None:
+    minor = version.rpartition(".")[0].encode()
+    put(tmp_path, "a.db", data=fakes.snapshot(fakes.database().replace(b"3.6.0", minor + b".0")))
+    (tmp_path / "a.db.json").unlink()
+    result = restore(Etcdutl(version))
     assert bool(result.get("failed")) is refused
     assert not refused or "bump_revision=0" in result["msg"]
 
