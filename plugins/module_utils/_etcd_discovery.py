@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 from urllib.parse import urlsplit
@@ -46,6 +46,11 @@ def settings(argv: list[str], environment: Optional[dict[str, str]] = None) -> d
         for name, value in (environment or {}).items()
         if name.startswith("ETCD_")
     }
+    return {**found, **dict(written_flags(argv))}
+
+
+def written_flags(argv: list[str]) -> Iterator[tuple[str, str]]:
+    """Flags without dashes and their values, in order; some may be there more than once."""
     words = argv[1:]
     for index, word in enumerate(words):
         if not word.startswith("-"):
@@ -54,8 +59,7 @@ def settings(argv: list[str], environment: Optional[dict[str, str]] = None) -> d
         if not equals:
             following = words[index + 1] if index + 1 < len(words) else ""
             value = following if following and not following.startswith("-") else "true"
-        found[flag] = value
-    return found
+        yield flag, value
 
 
 def whole_settings(

@@ -17,7 +17,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubele
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_about import host_path
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import settings
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import settings, written_flags
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import COMPONENTS, container_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service, manifest_files
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import Command, read_command
@@ -85,8 +85,8 @@ def unit_files(unit: str, runner: Runner) -> list[str]:
 def named_files(service: Service, command: Optional[Command]) -> list[str]:
     """The files that a component is told to read, by its flags or its environment; logs are written, not read."""
     argv = service.argv or (command.argv if command else [])
-    values = settings(argv, command.environment if command else {})
-    words = [word for flag, value in values.items() if "log" not in flag for word in value.split(",")]
+    values = [*settings([], command.environment if command else {}).items(), *written_flags(argv)]
+    words = [word for flag, value in values if "log" not in flag for word in value.split(",")]
     container = container_of(service.pod, service.name)
     paths = [host_path(service.pod, container, word) for word in words if word.startswith("/")]
     return [path for path in paths if os.path.isfile(path)]

@@ -272,6 +272,14 @@ def test_a_container_s_file_is_found_on_the_host(master: Master) -> None:
     assert "srv/encryption/enc.yaml" in master.held(master.save())[True]
 
 
+def test_a_flag_may_be_there_more_than_once(master: Master) -> None:
+    # The API server takes several keys while they are exchanged.
+    names = ["srv/keys/sa-1.pub", "srv/keys/sa-2.pub"]
+    flags = [f"--service-account-key-file={master.put(name, CERTIFICATE)}" for name in names]
+    master.fake.start_unit("kube-apiserver.service", "/usr/local/bin/kube-apiserver", *flags)
+    assert set(names) <= master.held(master.save())[False]
+
+
 def test_units_come_with_all_that_they_read(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = master.put("srv/etcd/server.crt", CERTIFICATE)
     link = master.root / "srv" / "etcd" / "current.key"
