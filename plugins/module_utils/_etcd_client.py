@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_tls
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._trust import trusting
 
 SNAPSHOT_PATH = "/v3/maintenance/snapshot"
 _READ = 1 << 20
@@ -111,7 +112,7 @@ class Gateway:
     @staticmethod
     def _trust(access: Access) -> ssl.SSLContext:
         try:
-            tls = ssl.create_default_context(cafile=access.ca)
+            tls = trusting(access.ca)
             if access.cert:
                 tls.load_cert_chain(access.cert, access.key)
         except (OSError, ssl.SSLError) as error:

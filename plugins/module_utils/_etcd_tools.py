@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, environment, run
@@ -74,7 +74,9 @@ def tool_of_image(name: str, minor: Optional[Version], runner: Runner = run) -> 
     finally:
         if mounted:
             runner([*_CTR, "unmount", "--rm", directory])
-        os.rmdir(directory)
+        # What is still mounted goes with the next start of the host; the work is done.
+        with suppress(OSError):
+            os.rmdir(directory)
 
 
 def tool_version(path: str, runner: Runner = run) -> str:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Optional
 from urllib.parse import urlsplit
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._trust import trusting
 
 
 class Unreachable(CareError):
@@ -89,7 +90,7 @@ class ApiServer:
         """Speak to ``address``:``port`` when given, else to the kubeconfig's server."""
         url = urlsplit(access.server)
         self.address, self.port = address or url.hostname or "", port or url.port or 443
-        context = ssl.create_default_context(cadata=access.ca)
+        context = trusting(cadata=access.ca)
         if access.certificate:
             with _in_memory(access.certificate + "\n" + access.key) as path:
                 context.load_cert_chain(path)

@@ -23,6 +23,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health i
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_member import plain_url
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import ask
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._trust import trusting
 
 _TIMEOUT = 3.0
 _HASHING = 60.0
@@ -53,7 +54,7 @@ def serves_peers(url: str, access: Access) -> Optional[str]:
     tls = None
     if parts.scheme == "https":
         try:
-            tls = ssl.create_default_context(cafile=access.ca)
+            tls = trusting(access.ca)
             if access.cert:
                 tls.load_cert_chain(access.cert, access.key)
         except (OSError, ssl.SSLError) as error:

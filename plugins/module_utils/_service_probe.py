@@ -24,6 +24,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api imp
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, access_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import RUNTIME, Host, Service
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._trust import trusting
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
 
 _SECURE_PORTS = {"kube-controller-manager": 10257, "kube-scheduler": 10259}
@@ -162,7 +163,7 @@ def etcd_works(access: Access) -> Optional[str]:
     tls = None
     if parts.scheme == "https":
         try:
-            tls = ssl.create_default_context(cafile=access.ca)
+            tls = trusting(access.ca)
             if access.cert:
                 tls.load_cert_chain(access.cert, access.key)
         except (OSError, ssl.SSLError) as error:

@@ -101,7 +101,7 @@ options:
     type: int
     default: 900
   allow_version_change:
-    description: With O(phase=stage), restore although the snapshot is of another minor version of etcd.
+    description: With O(phase=stage), restore although the snapshot is of an older minor version of etcd.
     type: bool
     default: false
   etcdutl:

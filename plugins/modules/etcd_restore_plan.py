@@ -71,7 +71,7 @@ options:
     type: bool
     default: false
   allow_version_change:
-    description: Restore a snapshot of another minor version of Kubernetes or etcd.
+    description: Restore a snapshot of another minor version of Kubernetes, or of an older one of etcd.
     type: bool
     default: false
   allow_encryption_change:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, Optional
 
@@ -100,6 +101,18 @@ def test_an_image_without_the_program_is_no_help(ctr: Ctr) -> None:
     with tools.tool_of_image("etcdutl", None, ctr) as path:
         assert path is None
     assert ctr.mounted is None
+
+
+def test_work_that_is_done_is_not_lost_when_the_image_cannot_be_unmounted() -> None:
+    ctr = Ctr(IMAGES, ("usr/local/bin/etcdutl",))
+
+    def busy(argv: list[str], **more: Any) -> Done:
+        return Done(argv, 1, "", "device or resource busy") if "unmount" in argv else ctr(argv, **more)
+
+    with tools.tool_of_image("etcdutl", None, busy) as path:
+        assert path
+    assert ctr.mounted
+    shutil.rmtree(ctr.mounted)
 
 
 def test_a_host_without_containerd_is_no_help() -> None:
