@@ -166,8 +166,12 @@ def preview(
     held = set(held)
     waves: list[list[str]] = []
     stuck: dict[str, list[str]] = {}
+    behind: list[str] = []
     numbers = {budget.key: budget for budget in budgets}
     for order in sorted({orders.get(pod.uid, 0) for pod in pods}):
+        if stuck:
+            behind.extend(str(pod) for pod in pods if orders.get(pod.uid, 0) == order)
+            continue
         first = len(waves)
         taken: dict[str, int] = {}
         for pod in pods:
@@ -187,4 +191,6 @@ def preview(
             waves[first + wave].append(str(pod))
         waves = [wave for wave in waves if wave]
     never = [{**numbers[key].data(names), "reason": str(numbers[key])} for key, names in stuck.items()]
+    if behind:
+        never.append({"pods": behind, "reason": "their turn comes after pods that cannot go"})
     return Preview(waves, never)

@@ -41,7 +41,10 @@ def answer(place, name, host, args):
     targets, masters = args.get("targets") or [], args.get("masters") or []
     plan = {
         "maintenance": "m0", "text": "the plan", "refusals": [], "api_servers": [],
-        "hosts": {t: {"node": t, "worked": False, "returned": False} for t in targets},
+        "hosts": {
+            t: {"node": t, "worked": False, "returned": False, "kept_cordon": "by Ada" if t == "w9" else None}
+            for t in targets
+        },
         "order": {
             "masters": [t for t in targets if t in masters],
             "workers": [t for t in targets if t not in masters],
@@ -249,6 +252,13 @@ def test_a_batch_that_may_not_be_begun_is_told_and_gives_the_lock_back(stage: St
     assert (
         "See whether it may be taken out of service now" in stage.output and "Left to do: w1, w2, w3." in stage.output
     )
+
+
+@pytest.mark.long
+def test_a_node_that_somebody_else_had_cordoned_is_not_called_back_in_service(stage: Stage) -> None:
+    stage.play(["w1", "w9"])
+    assert stage.rc == 0 and stage.finished == ["w1", "w9"] and stage.unlocked, stage.output
+    assert "Back in service: w1. Finished, and cordoned by somebody else as before: w9." in stage.output
 
 
 @pytest.mark.long

@@ -222,6 +222,17 @@ def test_waves_follow_the_budgets_numbers() -> None:
     assert [(n["budget"], n["pods"]) for n in plan.never] == [("shop/closed", ["shop/s"])]
 
 
+def test_pods_whose_turn_comes_after_those_that_cannot_go_cannot_go_either() -> None:
+    names = ("stuck", "free", "later", "last")
+    stuck, free, later, last = (read_pod(pod(name, labels={"app": name})) for name in names)
+    closed = budget("closed", 1, app="stuck")
+    orders = {later.uid: 1, last.uid: 2}
+    plan = _drain.preview([last, stuck, free, later], [_budget.read_budget(closed)], set(), orders)
+    assert plan.waves == [["shop/free"]]
+    assert [n["pods"] for n in plan.never] == [["shop/stuck"], ["shop/later", "shop/last"]]
+    assert plan.never[1]["reason"] == "their turn comes after pods that cannot go"
+
+
 def test_a_terminating_pod_was_asked_to_leave_before_its_grace_period() -> None:
     found = pod("a", deletionTimestamp="2026-11-22T03:00:30Z")
     found["metadata"]["deletionGracePeriodSeconds"] = 30
