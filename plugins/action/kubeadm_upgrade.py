@@ -26,7 +26,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        patience = float(self._task.args.get("reconnect_timeout") or 0)
+        patience = self._patience()
         answer, lost = self._attempt(task_vars)
         if lost and not patience:
             raise lost
@@ -54,6 +54,12 @@ class ActionModule(ActionBase):
         steps = (answer.get("record") or {}).get("steps") or {}
         step = steps.get("kubelet" if self._task.args.get("step") == "kubelet" else "kubeadm") or {}
         return bool(step) and step.get("run") == self._task.args.get("run_id")
+
+    def _patience(self) -> float:
+        try:
+            return float(self._task.args.get("reconnect_timeout") or 0)
+        except (TypeError, ValueError):
+            return 0.0  # the module says what is wrong with it
 
     def _attempt(
         self, task_vars: Optional[dict[str, Any]]

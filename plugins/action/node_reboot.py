@@ -39,8 +39,9 @@ class ActionModule(ActionBase):
         return result
 
     def _timeout(self) -> float:
+        wanted = self._task.args.get("timeout")
         try:
-            return float(self._task.args.get("timeout") or 600)
+            return 600.0 if wanted is None else float(wanted)
         except (TypeError, ValueError):
             return 0.0  # the module says what is wrong with it
 
