@@ -256,7 +256,9 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
             told = by_api(local_server(api_access, server.argv, _TIMEOUT))
     except CareError as error:
         obstacles += [f"{error.message.rstrip('.')}: name another one with etcd_restore_kubeconfig."]
-    if told["nodes"] is None and there and not etcd.running:
+    state = _restore_state.load(host.directory)
+    # Its whole database is read for that; one with an open restore is looked at in the middle of an outage.
+    if told["nodes"] is None and there and not etcd.running and not _restore_state.is_open(state):
         told["nodes"] = nodes_by_data(data_dir)
     upgrade = None
     try:
@@ -293,6 +295,6 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         "free": free_bytes(room) if there else None,
         # Of what the snapshot comes to, where that is another file system.
         "free_for_snapshot": free_bytes(run_dir) if room != run_dir else None,
-        "state": _restore_state.load(host.directory),
+        "state": state,
         "time": time.time(),
     }

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_look
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_look, _restore_state
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate import CLIENT_AUTH, SERVER_AUTH
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
@@ -160,3 +160,18 @@ def test_a_kubelet_that_comes_in_a_moment_counts_as_running(
     asked = iter(answers)
     monkeypatch.setattr(fake.host, "processes", lambda name: next(asked))
     assert _restore_look.kubelet_runs(fake.host, patience) is runs
+
+
+@pytest.mark.parametrize(("phase", "read"), [("stopped", False), ("started", False), ("done", True), ("", True)])
+def test_no_database_is_read_in_the_outage_of_a_restore(
+    fake: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str, read: bool
+) -> None:
+    listens = "--listen-client-urls=http://127.0.0.1:2379"
+    stopped(fake, "etcd", "--name=cp1", f"--data-dir={tmp_path}", listens)
+    if phase:
+        _restore_state.save({"run": "r1"}, phase, str(fake.state))
+    was_read: list[str] = []
+    monkeypatch.setattr(_restore_look, "nodes_by_data", was_read.append)
+    seen = _restore_look.look(fake.host, Access("http://127.0.0.1:2379", None, None, None), "/nowhere")
+    assert (seen["state"] or {}).get("phase", "") == phase
+    assert bool(was_read) is read
