@@ -60,7 +60,8 @@ Description=Puts {name} back
 StartLimitIntervalSec=0
 
 [Service]
-Type=oneshot
+# Not oneshot: systemd before 244 does not restart such a one, and refuses the unit.
+Type=simple
 ExecStart=/bin/sh {script}
 # A full disk may have room the next time.
 Restart=on-failure
