@@ -339,6 +339,27 @@ def test_a_master_that_is_cut_off_never_returns_with_other_data(three: Cluster, 
 
 
 @pytest.mark.long
+def test_an_api_server_that_does_not_come_back_undoes_nothing(three: Cluster, tmp_path: Path) -> None:
+    three.accident()
+    log = tmp_path / "log"
+    variables = three.variables(etcd_restore_again=True, etcd_restore_timeout=90)
+    disk = require(three.lab.name).root("cp3")
+    parked = disk / "var/lib/clustercare/services/kube-apiserver/kube-apiserver.yaml"
+    with playing("restore-etcd.yml", three.inventory, log, **variables) as process:
+        wait_for("cp3 has swapped its data", lambda: began(STEPS[3], log) or process.poll() is not None, 300)
+        good = parked.read_text()
+        parked.write_text(good.replace("- kube-apiserver\n", "- kube-apiserver\n    - --no-such-flag\n"))
+        assert process.wait(400) != 0, log.read_text()
+    said = " ".join(log.read_text().split())
+    assert "nothing is rolled back. Mend the cause" in said and "of cp1, cp2, so" in said, log.read_text()
+    assert "web" in three.deployments()
+    (disk / "etc/kubernetes/manifests/kube-apiserver.yaml").write_text(good)
+    played = three.restore(**{**variables, "etcd_restore_timeout": 300})
+    assert played.rc == 0, played.output
+    is_restored(three)
+
+
+@pytest.mark.long
 def test_a_snapshot_of_older_minors_is_restored_when_that_is_said(three: Cluster, tmp_path: Path) -> None:
     three.accident()
     older = tmp_path / "older.db"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from harness import Lab, Played, play, playing, wait_for
+from lab.images import NGINX
 from test_restore import Cluster, began, is_restored, with_accident
 
 pytestmark = pytest.mark.long
@@ -117,6 +118,9 @@ def as_kubeadm_made_it(manifest: Path, master: str) -> None:
 
 def lose_all_disks_but(cluster: Cluster, survivor: str) -> None:
     """Two of three masters lose their power, and come back with a disk that is empty, or broken (cp3's)."""
+    if "web" not in cluster.deployments():
+        cluster.lab.kubectl("create", "deployment", "web", f"--image={NGINX}", "--replicas=2")
+        wait_for("nginx answers", cluster.serves)
     cluster.lab.kubectl("delete", "configmap", "newest", "--ignore-not-found")
     cluster.lab.kubectl("create", "configmap", "newest", "--from-literal=word=newest")
     wait_for("all members have it", lambda: len(set(cluster.hashes())) == 1, 60)
