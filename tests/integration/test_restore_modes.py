@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from harness import Lab, Played, play, playing, wait_for
-from lab.images import NGINX
 from test_restore import Cluster, began, is_restored, with_accident
+
+from lab.images import NGINX
 
 pytestmark = pytest.mark.long
 
