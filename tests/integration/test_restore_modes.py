@@ -204,6 +204,6 @@ def test_a_master_that_is_gone_is_left_out_by_name(three: Cluster) -> None:
     assert members_of(three, "cp1") == 2
     hashes = three.hashes()
     assert len(hashes) == 2 and len(set(hashes)) == 1
-    assert three.lab.not_ready() == ["cp3"]
+    wait_for("the Node of cp3 is no longer Ready", lambda: three.lab.not_ready() == ["cp3"], 120)
     again = three.restore(*others, etcd_restore_without="cp3")
     assert (again.rc, again.changed) == (0, 0), again.output
