@@ -112,16 +112,13 @@ class Gateway:
     @staticmethod
     def _trust(access: Access) -> ssl.SSLContext:
         try:
-            tls = trusting(access.ca)
-            if access.cert:
-                tls.load_cert_chain(access.cert, access.key)
+            return trusting(access.ca, cert=access.cert, key=access.key)
         except (OSError, ssl.SSLError) as error:
             files = ", ".join(str(name) for name in (access.ca, access.cert, access.key) if name)
             raise CareError(
                 f"etcd's certificates cannot be read ({files}): {error}. This needs root (become: true), "
                 "or other files (options ca_cert, client_cert, client_key)."
             ) from error
-        return tls
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         if self._tls:

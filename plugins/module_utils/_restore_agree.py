@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 from typing import Any, Optional
-from urllib.parse import urlsplit
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, Gateway
@@ -22,8 +20,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health i
     observe,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_member import plain_url
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import ask
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._trust import trusting
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import ask_etcd
 
 _TIMEOUT = 3.0
 _HASHING = 60.0
@@ -41,26 +38,17 @@ def before(initial_cluster: str, name: str) -> Optional[str]:
     return members[place - 1][1] if place else None
 
 
-def peer_access(access: Access, flags: dict[str, str]) -> Access:
-    """How a member asks the others: it has a CA and a certificate of its own for that, maybe."""
+def peer_access(access: Access, flags: dict[str, str], url: str) -> Access:
+    """How a member asks another one at its peer URL: it has a CA and a certificate of its own for that, maybe."""
     cert = flags.get("peer-cert-file")
     pair = (cert, flags.get("peer-key-file")) if cert else (access.cert, access.key)
-    return Access(access.endpoint, flags.get("peer-trusted-ca-file") or access.ca, *pair)
+    return Access(url, flags.get("peer-trusted-ca-file") or access.ca, *pair)
 
 
-def serves_peers(url: str, access: Access) -> Optional[str]:
-    """None when the member with this peer URL has begun to serve its peers."""
-    parts = urlsplit(url)
-    tls = None
-    if parts.scheme == "https":
-        try:
-            tls = trusting(access.ca)
-            if access.cert:
-                tls.load_cert_chain(access.cert, access.key)
-        except (OSError, ssl.SSLError) as error:
-            # Only a container's own path, maybe; it costs patience, and no restore.
-            return f"its certificates ({access.ca}, {access.cert}, {access.key}) cannot be read ({error})"
-    return ask(parts.hostname or "", parts.port or 2380, "/version", tls)
+def serves_peers(access: Access) -> Optional[str]:
+    """None when that member has begun to serve its peers."""
+    # Certificates that cannot be read are only a container's own path, maybe; they cost patience, and no restore.
+    return ask_etcd(access, "/version", 2380)
 
 
 def disagreement(

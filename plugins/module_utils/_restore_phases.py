@@ -248,10 +248,12 @@ class Restore:
 
     def wait_for_turn(self, state: dict[str, Any], access: Access) -> None:
         url = before(state["initial_cluster"], state["member"])
+        if not url:
+            return
         place = sorted(parse_cluster(state["initial_cluster"])).index(state["member"])
         patience = Deadline(min(_FOR_ANOTHER * place, self.deadline.left), "timeout")
-        peers = peer_access(access, etcd_settings(self.host.look("etcd"), self.host.runner)) if url else access
-        while url and not patience.passed and serves_peers(url, peers) is not None:
+        peer = peer_access(access, etcd_settings(self.host.look("etcd"), self.host.runner), url)
+        while not patience.passed and serves_peers(peer) is not None:
             patience.sleep(0.2)
 
     def mark(self) -> dict[str, Any]:

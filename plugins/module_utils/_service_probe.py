@@ -154,21 +154,22 @@ def etcd_access(service: Service, wanted: Access, runner: Runner = run) -> Acces
     return _etcd_discovery.choose_access(etcd_settings(service, runner), wanted, server)
 
 
+def ask_etcd(access: Access, path: str, port: int) -> Optional[str]:
+    """GET ``path`` of an etcd; ``port`` is the one of a URL without any."""
+    parts = urlsplit(access.endpoint)
+    try:
+        tls = trusting(access.ca, cert=access.cert, key=access.key) if parts.scheme == "https" else None
+    except (OSError, ssl.SSLError) as error:
+        return f"its certificates ({access.ca}, {access.cert}, {access.key}) cannot be read ({error})"
+    return ask(parts.hostname or "", parts.port or port, path, tls)
+
+
 def etcd_works(access: Access) -> Optional[str]:
     """Whether the member answers and a read that needs the majority works through it.
 
     Its /health needs no gateway. An alarm does not make it fail: full is not the same as down.
     """
-    parts = urlsplit(access.endpoint)
-    tls = None
-    if parts.scheme == "https":
-        try:
-            tls = trusting(access.ca)
-            if access.cert:
-                tls.load_cert_chain(access.cert, access.key)
-        except (OSError, ssl.SSLError) as error:
-            return f"its certificates ({access.ca}, {access.cert}, {access.key}) cannot be read ({error})"
-    return ask(parts.hostname or "", parts.port or 2379, "/health?exclude=NOSPACE&exclude=CORRUPT", tls)
+    return ask_etcd(access, "/health?exclude=NOSPACE&exclude=CORRUPT", 2379)
 
 
 # --- the container runtime

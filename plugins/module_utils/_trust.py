@@ -9,14 +9,23 @@ import ssl
 from typing import Optional
 
 
-def trusting(cafile: Optional[str] = None, cadata: Optional[str] = None) -> ssl.SSLContext:
+def trusting(
+    cafile: Optional[str] = None,
+    cadata: Optional[str] = None,
+    cert: Optional[str] = None,
+    key: Optional[str] = None,
+) -> ssl.SSLContext:
     """A client's TLS settings that trust this authority only: chain, dates, purpose and name are verified.
+
+    ``cert`` and ``key`` are files with what the client shows of itself, if it does.
 
     Python 3.13 also wants certificates to be written as RFC 5280 says, which Kubernetes and etcd do not ask for: those
     that people made by hand often lack the identifier of their authority.
 
-    :raises OSError: the file cannot be read. :raises ssl.SSLError: it is no certificate.
+    :raises OSError: a file cannot be read. :raises ssl.SSLError: it is no certificate, or the key of another one.
     """
     context = ssl.create_default_context(cafile=cafile, cadata=cadata)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if cert:
+        context.load_cert_chain(cert, key)
     return context

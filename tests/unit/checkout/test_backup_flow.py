@@ -5,16 +5,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.unit.checkout.playing import Stage
+
 HOSTS = ("cp1", "cp2", "cp3")
 # Stands in for the modules of the role.
 PLAYER = """
@@ -62,42 +60,19 @@ class World:
     """Three masters, and a collection of the real role with the player instead of its modules."""
 
     def __init__(self, root: Path) -> None:
+        modules = ("etcd_info", "etcd_snapshot", "control_plane_files")
+        real = ("roles", "meta", "plugins/filter", "plugins/module_utils", "plugins/modules")
+        self.stage = Stage(root, real, {f"plugins/action/{name}.py": PLAYER for name in modules})
+        self.stage.inventory({"masters": {"hosts": dict.fromkeys(HOSTS)}})
         self.root = root
-        there = root / "ansible_collections/clustercare/kubeadm"
-        (there / "plugins/action").mkdir(parents=True)
-        for name in ("roles", "meta", "plugins/filter", "plugins/module_utils", "plugins/modules"):
-            (there / name).symlink_to(ROOT / name)
-        for name in ("etcd_info", "etcd_snapshot", "control_plane_files"):
-            (there / f"plugins/action/{name}.py").write_text(PLAYER)
         (root / "play.yml").write_text(PLAY)
-        local = f"ansible_connection=local ansible_python_interpreter={sys.executable} ansible_become=false"
-        (root / "hosts").write_text("[masters]\n" + "".join(f"{host} {local}\n" for host in HOSTS))
-        (root / "ansible.cfg").write_text("[defaults]\n")
 
     def play(self, *etcds: Optional[dict[str, Any]], **variables: Any) -> Ended:
         (self.root / "told.json").write_text(json.dumps(dict(zip(HOSTS, etcds, strict=True))))
-        run = subprocess.run(
-            [
-                *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts", "play.yml"),
-                *("-e", json.dumps({"etcd_backup_dir": "/c", **variables})),
-            ],
-            cwd=self.root,
-            env={
-                **os.environ,
-                "WORLD": str(self.root),
-                "ANSIBLE_CONFIG": str(self.root / "ansible.cfg"),
-                "ANSIBLE_COLLECTIONS_PATH": str(self.root),
-                "ANSIBLE_HOME": str(self.root / "home"),
-                "ANSIBLE_NOCOLOR": "1",
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        run = self.stage.run("play.yml", "-e", json.dumps({"etcd_backup_dir": "/c", **variables}))
         shown = re.findall(r"=> (\{\n.*?^\})", run.stdout, re.DOTALL | re.MULTILINE)
-        result = json.loads(shown[-1])["etcd_backup_result"] if run.returncode == 0 else {}
-        return Ended(run.returncode, " ".join((run.stdout + run.stderr).split()), result)
+        result = json.loads(shown[-1])["etcd_backup_result"] if run.rc == 0 else {}
+        return Ended(run.rc, run.said, result)
 
 
 @pytest.fixture

@@ -9,16 +9,13 @@ were called and answer as the test wants.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.unit.checkout.playing import Stage
+
 MASTERS = ["m1", "m2"]
 # Puppets of the last kind are run on the host, by their real action plugins, which make a lost connection again.
 ACTIONS = ["cluster_health", "cluster_lock", "maintenance_hook", "maintenance_plan", "node_drain"]
@@ -105,26 +102,22 @@ class Connection(ConnectionBase):
 '''
 
 
-class Stage:
+class World:
+    """Masters and workers, and a collection of the real playbook with puppets instead of its modules."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.output = ""
         self.rc = 0
-        collection = path / "collections/ansible_collections/clustercare/kubeadm"
-        (collection / "plugins/modules").mkdir(parents=True)
-        for name in ("roles", "playbooks", "meta"):
-            (collection / name).symlink_to(ROOT / name)
-        for name in ("doc_fragments", "filter", "lookup", "module_utils"):
-            (collection / "plugins" / name).symlink_to(ROOT / "plugins" / name)
-        (collection / "plugins/action").mkdir()
-        for name in ("kubeadm_upgrade", *MODULES):
-            (collection / f"plugins/action/{name}.py").symlink_to(ROOT / f"plugins/action/{name}.py")
+        real = ["roles", "playbooks", "meta"]
+        real += [f"plugins/{name}" for name in ("doc_fragments", "filter", "lookup", "module_utils")]
+        real += [f"plugins/action/{name}.py" for name in ("kubeadm_upgrade", *MODULES)]
+        played = {"plugins/connection/lost.py": LOST}
         for kind, names, puppet in (("action", ACTIONS, ACTION), ("modules", MODULES, MODULE)):
             for name in names:
                 text = puppet.replace("PLACE", repr(str(path))).replace("NAME", repr(name))
-                (collection / f"plugins/{kind}/{name}.py").write_text(text)
-        (collection / "plugins/connection").mkdir()
-        (collection / "plugins/connection/lost.py").write_text(LOST)
+                played[f"plugins/{kind}/{name}.py"] = text
+        self.stage = Stage(path, real, played)
 
     def play(self, nodes: list[str], *fails: list[str], lost: str = "", **variables: Any) -> None:
         """Run the playbook.
@@ -142,34 +135,18 @@ class Stage:
             "masters": {"hosts": {name: host(name) for name in masters}},
             "workers": {"hosts": {name: host(name) for name in nodes if name not in masters}},
         }
-        everywhere = {
-            "ansible_connection": "local",
-            "ansible_become": False,
-            "ansible_python_interpreter": sys.executable,
-            "ansible_remote_tmp": f"{self.path}/hosts/localhost",
-            "kubeadm_kubeconfig": "/nowhere",
-            "maintenance_connect_timeout": 1,
-            "who_is_lost": lost,
+        self.stage.inventory(
+            groups,
+            ansible_remote_tmp=f"{self.path}/hosts/localhost",
+            kubeadm_kubeconfig="/nowhere",
+            maintenance_connect_timeout=1,
+            who_is_lost=lost,
             **variables,
-        }
-        inventory = {"all": {"vars": everywhere, "hosts": {"localhost": {}}, "children": groups}}
-        (self.path / "inventory.yml").write_text(yaml.safe_dump(inventory))
-        (self.path / "ansible.cfg").write_text("[defaults]\n")
+        )
         (self.path / "called").touch()
         (self.path / "fails").write_text(json.dumps(fails))
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": f"{self.path}/collections",
-            "ANSIBLE_CONFIG": str(self.path / "ansible.cfg"),
-            "ANSIBLE_HOME": f"{self.path}/home",
-            "ANSIBLE_LOCAL_TEMP": f"{self.path}/tmp",
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_DEPRECATION_WARNINGS": "0",
-        }
-        command = [sys.executable, "-m", "ansible", "playbook", "-i", str(self.path / "inventory.yml")]
-        command += ["clustercare.kubeadm.maintain_node", "-e", json.dumps({"maintenance_nodes": nodes})]
-        done = subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True, timeout=300)
-        self.output, self.rc = " ".join((done.stdout + done.stderr).split()), done.returncode
+        run = self.stage.run("clustercare.kubeadm.maintain_node", "-e", json.dumps({"maintenance_nodes": nodes}))
+        self.output, self.rc = run.said, run.rc
 
     def calls(self, module: str, state: str = "") -> list[str]:
         """For which nodes the module was called, in order."""
@@ -190,8 +167,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
 
 
 @pytest.fixture
@@ -204,65 +181,65 @@ def lost_in_work(tmp_path: Path) -> list[str]:
     return [str(tmp_path / "work.yml")]
 
 
-def test_no_worker_and_no_other_master_is_begun_when_a_master_is_lost(stage: Stage, lost_in_work: list[str]) -> None:
-    stage.play(["m1", "m2", "w1"], lost="m1", maintenance_tasks=lost_in_work)
-    assert stage.rc != 0 and stage.drained == ["m1"] and stage.finished == [], stage.output
-    assert "stopped at m1" in stage.output and "Left to do: m1, m2, w1." in stage.output
-    assert "did not come back within 1 s (option maintenance_connect_timeout)" in stage.output and stage.unlocked
+def test_no_worker_and_no_other_master_is_begun_when_a_master_is_lost(world: World, lost_in_work: list[str]) -> None:
+    world.play(["m1", "m2", "w1"], lost="m1", maintenance_tasks=lost_in_work)
+    assert world.rc != 0 and world.drained == ["m1"] and world.finished == [], world.output
+    assert "stopped at m1" in world.output and "Left to do: m1, m2, w1." in world.output
+    assert "did not come back within 1 s (option maintenance_connect_timeout)" in world.output and world.unlocked
 
 
 @pytest.mark.long
-def test_a_node_that_ansible_loses_in_a_tasks_file_ends_the_run(stage: Stage, lost_in_work: list[str]) -> None:
-    with (stage.path / "work.yml").open("a") as file:
+def test_a_node_that_ansible_loses_in_a_tasks_file_ends_the_run(world: World, lost_in_work: list[str]) -> None:
+    with (world.path / "work.yml").open("a") as file:
         file.write("- name: Find it gone\n  ansible.builtin.ping:\n")
-    stage.play(["m1", "m2", "w1"], lost="m1", maintenance_tasks=lost_in_work)
-    assert stage.rc != 0 and stage.drained == ["m1"] and "UNREACHABLE" in stage.output, stage.output
+    world.play(["m1", "m2", "w1"], lost="m1", maintenance_tasks=lost_in_work)
+    assert world.rc != 0 and world.drained == ["m1"] and "UNREACHABLE" in world.output, world.output
 
 
-def test_the_others_of_a_batch_are_finished_when_one_is_lost(stage: Stage, lost_in_work: list[str]) -> None:
-    with (stage.path / "work.yml").open("a") as file:
+def test_the_others_of_a_batch_are_finished_when_one_is_lost(world: World, lost_in_work: list[str]) -> None:
+    with (world.path / "work.yml").open("a") as file:
         file.write("- name: Find it gone\n  ansible.builtin.ping:\n")
-    stage.play(["w1", "w2", "w3"], lost="w1", maintenance_tasks=lost_in_work, maintenance_max_unavailable=2)
-    assert stage.rc != 0 and stage.drained == ["w1", "w2"] and stage.finished == ["w2"], stage.output
-    assert "w1 can no longer be reached; no further node is begun. Left to do: w1, w3." in stage.output
-    assert stage.unlocked
+    world.play(["w1", "w2", "w3"], lost="w1", maintenance_tasks=lost_in_work, maintenance_max_unavailable=2)
+    assert world.rc != 0 and world.drained == ["w1", "w2"] and world.finished == ["w2"], world.output
+    assert "w1 can no longer be reached; no further node is begun. Left to do: w1, w3." in world.output
+    assert world.unlocked
 
 
 @pytest.mark.long
-def test_the_others_of_a_batch_are_finished_when_one_fails_and_the_reason_is_told(stage: Stage) -> None:
-    stage.play(
+def test_the_others_of_a_batch_are_finished_when_one_fails_and_the_reason_is_told(world: World) -> None:
+    world.play(
         ["w1", "w2", "w3"],
         ["node_drain", "drained", "w1"],
         ["cluster_lock", "released", ""],
         maintenance_max_unavailable=2,
     )
-    assert stage.rc != 0 and stage.drained == ["w1", "w2"] and stage.finished == ["w2"], stage.output
-    assert "stopped at w1" in stage.output and "node_drain does not want to." in stage.output
-    assert "shop/db-0 loses something: the only replica of StatefulSet/db" in stage.output
-    assert "shop/big-0 would find no place: too little memory" in stage.output
-    assert "shop/web-0 could not go: its budget" in stage.output
-    assert "Left to do: w1, w3." in stage.output
-    assert "The lock could not be given back, and ends by itself: cluster_lock does not want to." in stage.output
+    assert world.rc != 0 and world.drained == ["w1", "w2"] and world.finished == ["w2"], world.output
+    assert "stopped at w1" in world.output and "node_drain does not want to." in world.output
+    assert "shop/db-0 loses something: the only replica of StatefulSet/db" in world.output
+    assert "shop/big-0 would find no place: too little memory" in world.output
+    assert "shop/web-0 could not go: its budget" in world.output
+    assert "Left to do: w1, w3." in world.output
+    assert "The lock could not be given back, and ends by itself: cluster_lock does not want to." in world.output
 
 
 @pytest.mark.long
-def test_a_batch_that_may_not_be_begun_is_told_and_gives_the_lock_back(stage: Stage) -> None:
-    stage.play(["w1", "w2", "w3"], ["maintenance_plan", "gate", ""], maintenance_max_unavailable=2)
-    assert stage.rc != 0 and stage.drained == [] and stage.unlocked, stage.output
+def test_a_batch_that_may_not_be_begun_is_told_and_gives_the_lock_back(world: World) -> None:
+    world.play(["w1", "w2", "w3"], ["maintenance_plan", "gate", ""], maintenance_max_unavailable=2)
+    assert world.rc != 0 and world.drained == [] and world.unlocked, world.output
     assert (
-        "See whether it may be taken out of service now" in stage.output and "Left to do: w1, w2, w3." in stage.output
+        "See whether it may be taken out of service now" in world.output and "Left to do: w1, w2, w3." in world.output
     )
 
 
 @pytest.mark.long
-def test_a_node_that_somebody_else_had_cordoned_is_not_called_back_in_service(stage: Stage) -> None:
-    stage.play(["w1", "w9"])
-    assert stage.rc == 0 and stage.finished == ["w1", "w9"] and stage.unlocked, stage.output
-    assert "Back in service: w1. Finished, and cordoned by somebody else as before: w9." in stage.output
+def test_a_node_that_somebody_else_had_cordoned_is_not_called_back_in_service(world: World) -> None:
+    world.play(["w1", "w9"])
+    assert world.rc == 0 and world.finished == ["w1", "w9"] and world.unlocked, world.output
+    assert "Back in service: w1. Finished, and cordoned by somebody else as before: w9." in world.output
 
 
 @pytest.mark.long
-def test_a_plan_that_fails_gives_the_lock_back(stage: Stage) -> None:
-    stage.play(["w1", "w2"], ["os_packages", "available", "w2"], maintenance_packages=True)
-    assert stage.rc != 0 and stage.drained == [] and stage.unlocked, stage.output
-    assert "os_packages does not want to." in stage.output
+def test_a_plan_that_fails_gives_the_lock_back(world: World) -> None:
+    world.play(["w1", "w2"], ["os_packages", "available", "w2"], maintenance_packages=True)
+    assert world.rc != 0 and world.drained == [] and world.unlocked, world.output
+    assert "os_packages does not want to." in world.output

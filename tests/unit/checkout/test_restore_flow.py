@@ -5,15 +5,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.unit.checkout.playing import Stage
+
 HOSTS = ("cp1", "cp2", "cp3")
 ORDER = ("stage", "arm", "stop_api", "stop_etcd", "swap", "start_etcd", "mark", "start_api")
 # Stands in for all modules of the role. It notes who does what, and lets happen what the test asks for.
@@ -100,17 +98,12 @@ class World:
     """Three hosts of a cluster, and a collection of the real role with the player instead of its modules."""
 
     def __init__(self, root: Path) -> None:
+        modules = ("etcd_restore", "etcd_restore_plan", "etcd_snapshot")
+        real = ("roles", "meta", "plugins/filter", "plugins/lookup", "plugins/module_utils", "plugins/modules")
+        self.stage = Stage(root, real, {f"plugins/action/{name}.py": PLAYER for name in modules})
+        self.stage.inventory({"masters": {"hosts": dict.fromkeys(HOSTS)}})
         self.root = root
-        there = root / "ansible_collections/clustercare/kubeadm"
-        (there / "plugins/action").mkdir(parents=True)
-        for name in ("roles", "meta", "plugins/filter", "plugins/lookup", "plugins/module_utils", "plugins/modules"):
-            (there / name).symlink_to(ROOT / name)
-        for name in ("etcd_restore", "etcd_restore_plan", "etcd_snapshot"):
-            (there / f"plugins/action/{name}.py").write_text(PLAYER)
         (root / "play.yml").write_text(PLAY)
-        local = f"ansible_connection=local ansible_python_interpreter={sys.executable} ansible_become=false"
-        (root / "hosts").write_text("[masters]\n" + "".join(f"{host} {local}\n" for host in HOSTS))
-        (root / "ansible.cfg").write_text("[defaults]\n")
 
     def play(
         self,
@@ -134,29 +127,13 @@ class World:
         }
         (self.root / "told.json").write_text(json.dumps({"plan": plan, "accidents": accidents}))
         asked = {"etcd_restore_snapshot": "/nowhere/a.db", **variables}
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        run = subprocess.run(
-            [program, "-i", "hosts", "play.yml", "--forks", str(forks), "-e", json.dumps(asked)],
-            cwd=self.root,
-            env={
-                **os.environ,
-                "WORLD": str(self.root),
-                "ANSIBLE_CONFIG": str(self.root / "ansible.cfg"),
-                "ANSIBLE_COLLECTIONS_PATH": str(self.root),
-                "ANSIBLE_HOME": str(self.root / "home"),
-                "ANSIBLE_NOCOLOR": "1",
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        run = self.stage.run("play.yml", "--forks", str(forks), "-e", json.dumps(asked))
         lines = (self.root / "log").read_text().splitlines() if (self.root / "log").exists() else []
         log = [(phase, host) for phase, host in (line.split() for line in lines)]
         files = {host: self.root / host for host in HOSTS}
         states = {host: json.loads(file.read_text()) if file.exists() else {} for host, file in files.items()}
         phases = {host: state.get("phase") for host, state in states.items()}
-        return Ended(run.returncode, " ".join((run.stdout + run.stderr).split()), log, phases)
+        return Ended(run.rc, run.said, log, phases)
 
     def stand(self, phase: str) -> None:
         for host in HOSTS:

@@ -106,9 +106,9 @@ def test_another_alarm_is_left_alone(alarm: str, leader: str) -> None:
 )
 def test_members_are_asked_as_peers_are(flags: dict[str, str], asked_with: tuple[str, str, str]) -> None:
     access = Access("https://127.0.0.1:2379", "ca", "client.crt", "client.key")
-    assert peer_access(access, flags)[1:] == asked_with
+    assert peer_access(access, flags, "https://10.0.0.12:2380") == ("https://10.0.0.12:2380", *asked_with)
 
 
 def test_a_peer_certificate_of_another_path_costs_no_restore() -> None:
-    access = Access("https://127.0.0.1:2379", "/nowhere/ca.crt", "/nowhere/peer.crt", "/nowhere/peer.key")
-    assert "cannot be read" in str(serves_peers("https://127.0.0.1:1", access))
+    access = Access("https://127.0.0.1:1", "/nowhere/ca.crt", "/nowhere/peer.crt", "/nowhere/peer.key")
+    assert "cannot be read" in str(serves_peers(access))
