@@ -180,13 +180,13 @@ class NodePods:
         """A terminating pod is not waited for for ever, where the person said so."""
         if record.state != LEAVING or record.pod.terminating is None or self.patience is None:
             return
-        if _age(record, now) > self.patience:
+        if _age(record, now, self.cluster.api.now) > self.patience:
             record.state, record.action, record.reason = LEFT, "left_terminating", "terminating, not waited for"
 
 
-def _age(record: Record, now: float) -> float:
-    """For how many seconds a pod has been terminating."""
+def _age(record: Record, now: float, clock: float) -> float:
+    """For how many seconds a pod has been terminating, at that time of the API server's clock."""
     if record.asked_by_us:
         return now - record.began
     asked = calendar.timegm(time.strptime(record.pod.terminating or "", "%Y-%m-%dT%H:%M:%SZ"))
-    return max(time.time() - asked, now - record.began)
+    return max(clock - asked, now - record.began)

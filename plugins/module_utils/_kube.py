@@ -116,6 +116,7 @@ class Api:
         self._lock = threading.Lock()
         self._answered = False
         self._trouble: float | None = None
+        self._ahead = 0.0
         self._direct: Callable[[str], Api] = lambda server: self
 
     @property
@@ -123,6 +124,11 @@ class Api:
         """How many requests were sent, by verb (get, list, patch, create, delete)."""
         with self._lock:
             return dict(self._counted)
+
+    @property
+    def now(self) -> float:
+        """The API server's clock in seconds since 1970, from its last answer; until there is one, our own."""
+        return time.time() + self._ahead
 
     def direct(self, server: str) -> Api:
         """The same credentials and CA at one API server (``address:port``), past any load balancer."""
@@ -175,7 +181,9 @@ class Api:
             parsed = json.loads(text)
         except ValueError:
             parsed = None
-        return Answer(response.status, parsed if isinstance(parsed, dict) else {}, response.headers, text)
+        answer = Answer(response.status, parsed if isinstance(parsed, dict) else {}, response.headers, text)
+        self._ahead = (answer.clock or time.time()) - time.time()
+        return answer
 
     def call(
         self,

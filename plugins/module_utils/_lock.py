@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -275,8 +274,7 @@ def _ours(api: Api, run: str, deadline: Deadline) -> tuple[dict[str, Any], float
 def _look(api: Api, deadline: Deadline) -> tuple[Optional[dict[str, Any]], float]:
     """The lease, and the API server's clock: the clocks of two controllers need not agree."""
     answer = api.call("get", PATH, deadline, allow=(404,))
-    clock = answer.clock
-    return (None if answer.status == 404 else answer.body), time.time() if clock is None else clock
+    return (None if answer.status == 404 else answer.body), api.now
 
 
 def _wanted(lease: Optional[Mapping[str, Any]], me: Claim, verdict: Verdict, now: float) -> dict[str, Any]:

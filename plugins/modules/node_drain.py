@@ -202,7 +202,8 @@ options:
     default: 60
   skip_terminating_older_than:
     description:
-      - Pods that have been terminating for more seconds than this are not waited for, whoever asked them to leave.
+      - Pods that have been terminating for more seconds than this, by the API server's clock, are not waited for,
+        whoever asked them to leave.
       - Unset, they are.
     type: float
     version_added: 0.2.0

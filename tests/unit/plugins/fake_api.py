@@ -111,6 +111,7 @@ class FakeApi:
         self.termination = 0.1
         self.start = 0.1
         self.respawn = True
+        self.ahead = 0.0  # seconds of its clock
         self._gone_at: dict[str, float] = {}
         self._ready_at: dict[str, float] = {}
         self._rules: list[tuple[str, re.Pattern[str], list[int], Callable[[], Any]]] = []
@@ -330,6 +331,9 @@ class FakeApi:
 
             def log_message(self, *args: Any) -> None:
                 pass
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(time.time() + fake.ahead)
 
             def _serve(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)

@@ -176,6 +176,16 @@ def test_pods_that_have_been_terminating_for_long_are_left(api: FakeApi, drain: 
     assert not result.get("failed") and actions(result) == {"old": "left_terminating", "web": "evicted"}
 
 
+@pytest.mark.parametrize(("ahead", "action"), [(-3600, "remaining"), (3600, "left_terminating")])
+def test_how_long_a_pod_terminates_is_told_by_the_servers_clock(
+    api: FakeApi, drain: Any, ahead: float, action: str
+) -> None:
+    api.ahead = ahead
+    asked = time.gmtime(time.time() + min(ahead, 0) - 2)
+    api.add(pod("old", deletionTimestamp=time.strftime("%Y-%m-%dT%H:%M:%SZ", asked), finalizers=["x"]))
+    assert actions(drain(skip_terminating_older_than=60, timeout=1)) == {"old": action}
+
+
 def test_a_silent_node_is_refused(api: FakeApi, drain: Any) -> None:
     api.nodes["w1"]["status"]["conditions"][0]["status"] = "Unknown"
     api.add(pod("a"))
