@@ -437,7 +437,7 @@ def test_a_master_that_lost_its_power_in_the_swap_goes_back_with_the_others(thre
         assert process.wait(300) != 0, log.read_text()
     said = " ".join(log.read_text().split())
     assert "Nothing was restored" in said, said
-    assert "These do not answer, and give themselves theirs back when their timer comes" in said, said
+    assert "These cannot be asked, and give themselves theirs back when their timer comes" in said, said
     assert "unless all had agreed: cp3." in said, said
     assert three.deployments() == []
     three.lab.run("power-on", "cp3")

@@ -47,7 +47,7 @@ class ActionModule(ActionBase):
         with open(os.path.join(world, "log"), "a") as log:
             fcntl.flock(log, fcntl.LOCK_EX)
             log.write(f"{phase} {host}\\n")
-        if how == "fails":
+        if how == "fails" or (how == "fails once begun" and os.path.exists(place)):
             return {"failed": True, "msg": f"The disk of {host} is broken."}
         if phase == "look":
             return {"look": {"state": self.state(place)}}
@@ -157,6 +157,12 @@ def test_each_step_ends_on_all_masters_before_the_next_one_begins(world: World) 
     assert steps == [phase for phase in ORDER for _host in HOSTS]
 
 
+def test_why_a_master_cannot_be_asked_is_told(world: World) -> None:
+    ended = world.play({"cp1": {"swap": "fails"}, "cp2": {"look": "fails once begun"}})
+    assert ended.rc != 0 and ended.phases["cp3"] == "rolled_back", ended.said
+    assert "timer comes, unless all had agreed: cp2 (The disk of cp2 is broken.)." in ended.said
+
+
 @pytest.mark.parametrize(("phase", "how"), [("swap", "cut"), ("mark", "fails")])
 def test_where_a_step_fails_all_masters_go_back(world: World, phase: str, how: str) -> None:
     ended = world.play({"cp2": {phase: how}})
@@ -191,7 +197,7 @@ def test_restored_data_that_is_served_stays(world: World) -> None:
     ended = world.play({"cp2": {"start_api": "cut"}})
     assert ended.rc != 0
     assert "rollback" not in {did for did, _host in ended.log}
-    assert "API servers already serve the restored data and these masters cannot be asked: cp2." in ended.said
+    assert "API servers already serve the restored data and these masters cannot be asked: cp2 (" in ended.said
 
 
 @pytest.mark.long
@@ -253,7 +259,7 @@ def test_the_old_cluster_never_serves_beside_a_seed_that_may_serve(world: World,
     assert ended.rc != 0
     assert (ended.phases["cp1"], ended.phases["cp3"]) == ("agreed", "agreed")
     assert not {did for did, _host in ended.log} & {"rollback", "rollback_api"}
-    assert "cannot be asked: cp2. So nothing is rolled back" in ended.said
+    assert "cannot be asked: cp2 (" in ended.said and "). So nothing is rolled back" in ended.said
 
 
 @pytest.mark.long
