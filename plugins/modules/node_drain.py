@@ -380,7 +380,7 @@ at_risk:
 plan:
   description:
     - By the numbers at the start, in which waves the pods can go (a wave begins when the budgets have room again, or
-      when those of a lower order are gone), and which never can, and why. Each node is looked at by itself: nodes that
+      when those of a lower order are gone), and which never can, and why. Each node is looked at alone, so nodes that
       are emptied at the same time (O(max_parallel_nodes)) share the budgets' room.
     - C(no_place) has the pods that would find no place, in check mode and with O(capacity_check).
   returned: with O(name), when state is drained

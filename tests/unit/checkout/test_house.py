@@ -17,6 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir() and not path.name.startswith("_"))
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
+PLUGINS = [path for kind in ("filter", "lookup", "modules") for path in sorted((ROOT / "plugins" / kind).glob("*.py"))]
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
 
 
@@ -24,14 +25,22 @@ def read(*parts: str) -> Any:
     return yaml.safe_load(ROOT.joinpath(*parts).read_text(encoding="utf-8"))
 
 
+def texts(path: Path) -> dict[str, Any]:
+    """What is written in a plugin's DOCUMENTATION, EXAMPLES and RETURN, without importing it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assigned = {getattr(node.targets[0], "id", ""): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    written = [name for name in ("DOCUMENTATION", "EXAMPLES", "RETURN") if name in assigned]
+    return {name: yaml.safe_load(ast.literal_eval(assigned[name])) for name in written}
+
+
 def documentation(module: str) -> dict[str, Any]:
-    """A module's DOCUMENTATION, without importing the module."""
-    tree = ast.parse((ROOT / "plugins" / "modules" / f"{module}.py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "DOCUMENTATION":
-            found: dict[str, Any] = yaml.safe_load(ast.literal_eval(node.value))
-            return found
-    raise AssertionError(f"{module} has no DOCUMENTATION")
+    found: dict[str, Any] = texts(ROOT / "plugins" / "modules" / f"{module}.py")["DOCUMENTATION"]
+    return found
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.stem)
+def test_what_ansible_doc_shows_of_a_plugin_can_be_read(path: Path) -> None:
+    assert list(texts(path)) == ["DOCUMENTATION", "EXAMPLES", "RETURN"]
 
 
 def test_module_defaults_reach_exactly_the_modules_that_speak_to_the_api() -> None:
