@@ -110,7 +110,7 @@ def skipped(pod: Pod, verdict: Verdict) -> Record:
 
 def would(record: Record) -> str:
     """The action of check mode."""
-    return {WAITING: "would_evict", GONE: record.action}.get(record.state, "would_wait")
+    return {WAITING: "would_evict", GONE: record.action, LEFT: record.action}.get(record.state, "would_wait")
 
 
 # --- words ------------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ class Api:
         self._lock = threading.Lock()
         self._answered = False
         self._trouble: float | None = None
-        self._ahead = 0.0
+        self._clock: float | None = None
         self._direct: Callable[[str], Api] = lambda server: self
 
     @property
@@ -127,8 +127,8 @@ class Api:
 
     @property
     def now(self) -> float:
-        """The API server's clock in seconds since 1970, from its last answer; until there is one, our own."""
-        return time.time() + self._ahead
+        """The API server's clock at its last answer, in seconds since 1970; our own when it does not tell."""
+        return time.time() if self._clock is None else self._clock
 
     def direct(self, server: str) -> Api:
         """The same credentials and CA at one API server (``address:port``), past any load balancer."""
@@ -182,7 +182,7 @@ class Api:
         except ValueError:
             parsed = None
         answer = Answer(response.status, parsed if isinstance(parsed, dict) else {}, response.headers, text)
-        self._ahead = (answer.clock or time.time()) - time.time()
+        self._clock = answer.clock
         return answer
 
     def call(

@@ -161,6 +161,11 @@ api_calls:
   returned: always
   type: int
   sample: 12
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 1.4
 """
 
 from typing import Any

@@ -131,7 +131,7 @@ action:
   type: str
   sample: taken_over
 reason:
-  description: Why the lock was to be had.
+  description: Why the run could get the lock.
   returned: when O(state=held), on success
   type: str
   sample: its process 4242 on bastion1 is gone
@@ -156,6 +156,11 @@ api_calls:
   returned: success
   type: dict
   sample: {get: 1, create: 1}
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 0.3
 """
 
 from typing import Any

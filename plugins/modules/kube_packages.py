@@ -160,6 +160,11 @@ commands:
   returned: always
   type: list
   elements: list
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 13.2
 """
 
 from typing import Any

@@ -209,6 +209,11 @@ host:
       description: What could not be read, and why.
       type: list
       elements: str
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 0.9
 """
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_look import look

@@ -210,6 +210,11 @@ evidence:
       which static pods did not run again (C(not_running)).
   returned: failure
   type: dict
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 107.4
 """
 
 from typing import Any

@@ -11,7 +11,8 @@ version_added: 0.2.0
 description:
   - Asks a command or a URL until it says yes, such as that Ceph is healthy again, that Longhorn has rebuilt its
     replicas, or that a database's replica has caught up.
-  - Fails when O(timeout) passes first, with what was said last.
+  - Fails when O(timeout) passes first, with what was said last; at once when the program is not there, the address has
+    no TLS, or its server cannot be trusted.
   - Changes nothing by itself. The command may be run many times until it says yes; what it does must bear that.
 author: [clustercare.kubeadm authors (@clustercare)]
 extends_documentation_fragment:
@@ -80,6 +81,11 @@ said:
   returned: always
   type: str
   sample: "kubectl ended with 1: HEALTH_WARN"
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 0.1
 """
 
 from typing import Any, Optional

@@ -49,7 +49,8 @@ options:
     required: true
   wish:
     description:
-      - What is to be done. C(reboot) is V(never), V(if_needed) or V(always), C(tasks) a list of files.
+      - What is to be done. C(reboot) is V(never), V(if_needed) or V(always), C(tasks) a list of files,
+        C(packages) whether packages are upgraded, C(nodes) for which hosts.
       - An unfinished maintenance with the same wish goes on; hosts that it has finished are left alone.
     type: dict
     required: true
@@ -137,7 +138,9 @@ plan:
       type: dict
       sample: {masters: [], max_unavailable: 1, workers: [worker1, worker2]}
     hosts:
-      description: By target, its C(node), what is C(todo) and C(why), and what is done.
+      description: >-
+        By target, its C(node), whether there is something C(todo), C(why), and how far it is (C(worked), C(rebooted),
+        C(returned), C(finished)).
       type: dict
     nothing_to_do:
       description: Whether no target needs anything.
@@ -166,6 +169,11 @@ api_calls:
   returned: success
   type: dict
   sample: {get: 1, list: 1}
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 0.4
 """
 
 from typing import Any

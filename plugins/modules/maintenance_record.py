@@ -101,6 +101,11 @@ reconnected:
   returned: when that happened
   type: bool
   sample: true
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 0.1
 """
 
 import time

@@ -14,9 +14,9 @@ description:
   - The cordon has to succeed and to be read back before anything is evicted. It carries its owner in the annotation
     C(clustercare.io/cordon), set in the same request, and only a cordon of the same owner is lifted again.
   - A cordon that an earlier run set for the same O(owner) is taken over. The drain which that run may have left behind
-    sees it within two seconds and stops. Two drains of one node by the same user never work at the same time on the
-    machine that runs the module (the locks are in C(~/.ansible/clustercare/drain)); the second waits for the first
-    one's end.
+    sees it within two seconds and asks no further pod to leave. Two drains of one node by the same user never work at
+    the same time on the machine that runs the module (the locks are in C(~/.ansible/clustercare/drain)); the second
+    waits for the first one's end.
   - Pods are known by their UID, so a StatefulSet's pod that came back under its name elsewhere is not touched.
   - Evictions run side by side, as many under one PodDisruptionBudget as it allows at the moment. A pod that its budget
     holds back is tried again as soon as the budget has room; the budget is named with its numbers when it never has.
@@ -67,7 +67,7 @@ options:
   state:
     description:
       - V(drained) cordons the node and evicts its pods.
-      - V(cordoned) only keeps new pods away.
+      - V(cordoned) only keeps new pods away. A cordon of the same O(owner) gets a new O(run_id) when one is given.
       - V(uncordoned) lifts a cordon of the same O(owner); a cordon of somebody else is left and named in a warning.
     type: str
     choices: [drained, cordoned, uncordoned]
@@ -89,7 +89,8 @@ options:
     version_added: 0.2.0
   timeout:
     description:
-      - Seconds for one node, after which the module fails, whatever is left.
+      - Seconds for the drain of one node, after which the module fails, whatever is left. For setting all cordons, and
+        with the other states, for all nodes together.
       - A timeout is always a failure.
     type: float
     default: 600
@@ -117,7 +118,8 @@ options:
   rules:
     description:
       - How single groups of pods are treated; the first rule that matches a pod counts.
-      - Rules do not concern static pods, nor pods of DaemonSets unless O(daemonsets=evict).
+      - Rules do not concern static pods, nor pods of DaemonSets with O(daemonsets=ignore). With O(daemonsets=fail)
+        those that a rule skips do not make the drain fail. O(rules[].order) does not count for pods of DaemonSets.
     type: list
     elements: dict
     version_added: 0.2.0
@@ -314,7 +316,7 @@ node:
   type: str
   sample: worker2
 outcome:
-  description: V(drained), V(failed), V(not_begun) (another node failed first), or V(would_drain) in check mode.
+  description: V(drained), V(failed), V(not_begun) (the call ended before its turn), or V(would_drain) in check mode.
   returned: with O(name), when state is drained
   type: str
   sample: drained
@@ -333,7 +335,8 @@ pods:
     - C(action) is one of V(evicted), V(deleted), V(waited) (somebody else let it go), V(already_gone) (gone before
       it was asked), V(finished), V(skipped), V(left_terminating) (not waited for), V(would_evict) and V(would_wait)
       (check mode), V(remaining), V(evicting) and V(deleting) (asked, not yet gone) and V(failed).
-    - C(seconds) counts from the eviction's acceptance until the pod was gone.
+    - C(seconds) counts from the eviction's acceptance until the pod was gone; for pods that were not asked, from when
+      they were first seen.
     - C(error) is what the last attempt met that did not succeed, also if a later one did.
   returned: with O(name), when state is drained
   type: list
@@ -390,8 +393,8 @@ plan:
     never: []
     no_place: [{pod: shop/big-0, reason: "too little memory free on worker1, worker3"}]
 refused:
-  description: The pods that made the drain refuse to begin.
-  returned: with O(name), when options forbid to evict a pod
+  description: The pods that made the drain refuse to begin, or stop.
+  returned: with O(name), when there are such pods
   type: list
   elements: dict
   sample: [{pod: shop/batch, reason: no controller would bring it back}]
@@ -415,9 +418,14 @@ seconds:
   sample: {prepare: 0.06, cordon: 0.02, evict: 2.41, wait: 10.0}
 api_calls:
   description: Number of requests sent, by verb.
-  returned: always
+  returned: success, and when a drain failed
   type: dict
   sample: {get: 3, list: 16, patch: 1, create: 12}
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 12.8
 """
 
 from typing import Any

@@ -31,7 +31,9 @@ attributes:
     details: Hosts with systemd.
 options:
   maintenance:
-    description: What the reboot is for. For each name a host is rebooted once.
+    description:
+      - What the reboot is for. As long as no other maintenance is noted on the host, it is rebooted once for this name.
+      - In tasks files of the role C(node_maintenance) leave reboots to the role; another name would hide what it noted.
     type: str
     required: true
   timeout:
@@ -67,6 +69,11 @@ seconds:
   returned: when it was rebooted
   type: float
   sample: 41.3
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 0.2
 """
 
 import os

@@ -72,6 +72,11 @@ reconnected:
   returned: when that happened
   type: bool
   sample: true
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 41.7
 """
 
 from typing import Any

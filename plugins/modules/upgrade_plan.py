@@ -191,6 +191,11 @@ plan:
     text:
       description: The plan in words.
       type: str
+elapsed:
+  description: Seconds the module took.
+  returned: always
+  type: float
+  sample: 1.1
 """
 
 import os

@@ -109,3 +109,9 @@ def test_a_member_of_an_earlier_cluster_is_not_taken_for_the_newest(world: World
     assert "cp1 (7), cp2 (7), cp3 (8)" in ended.said and "etcd_backup_masters" in ended.said
     named = world.play(*masters, etcd_backup_masters=["cp1", "cp2"])
     assert (named.rc, named.result["host"]) == (0, "cp2")
+
+
+def test_lists_and_switches_may_come_as_the_text_of_a_survey(world: World) -> None:
+    ended = world.play(etcd(900), etcd(950), etcd(990), etcd_backup_masters="cp1, cp2", etcd_backup_files="false")
+    assert ended.rc == 0, ended.said
+    assert (ended.result["host"], ended.result["files"]) == ("cp2", {})

@@ -52,6 +52,13 @@ def test_module_defaults_reach_exactly_the_modules_that_speak_to_the_api() -> No
     assert read("meta", "runtime.yml")["action_groups"]["kubeadm"] == speakers
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_tells_what_run_module_adds(name: str) -> None:
+    path = ROOT / "plugins" / "modules" / f"{name}.py"
+    if "run_module(" in path.read_text(encoding="utf-8"):
+        assert texts(path)["RETURN"]["elapsed"]["returned"] == "always"
+
+
 @pytest.mark.parametrize("name", PLAYBOOKS)
 def test_every_playbook_can_be_called_by_both_of_its_names(name: str) -> None:
     assert "-" not in name, "a collection's playbook with a dash cannot be called as clustercare.kubeadm.NAME"

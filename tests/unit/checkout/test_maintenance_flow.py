@@ -185,6 +185,7 @@ def test_no_worker_and_no_other_master_is_begun_when_a_master_is_lost(world: Wor
     world.play(["m1", "m2", "w1"], lost="m1", maintenance_tasks=lost_in_work)
     assert world.rc != 0 and world.drained == ["m1"] and world.finished == [], world.output
     assert "stopped at m1" in world.output and "Left to do: m1, m2, w1." in world.output
+    assert "goes on where it stopped. Until then the node stays cordoned." in world.output
     assert "did not come back within 1 s (option maintenance_connect_timeout)" in world.output and world.unlocked
 
 
@@ -218,7 +219,7 @@ def test_the_others_of_a_batch_are_finished_when_one_fails_and_the_reason_is_tol
     assert "shop/db-0 loses something: the only replica of StatefulSet/db" in world.output
     assert "shop/big-0 would find no place: too little memory" in world.output
     assert "shop/web-0 could not go: its budget" in world.output
-    assert "Left to do: w1, w3." in world.output
+    assert "Left to do: w1, w3." in world.output and "stays cordoned" not in world.output
     assert "The lock could not be given back, and ends by itself: cluster_lock does not want to." in world.output
 
 
@@ -243,3 +244,13 @@ def test_a_plan_that_fails_gives_the_lock_back(world: World) -> None:
     world.play(["w1", "w2"], ["os_packages", "available", "w2"], maintenance_packages=True)
     assert world.rc != 0 and world.drained == [] and world.unlocked, world.output
     assert "os_packages does not want to." in world.output
+
+
+@pytest.mark.long
+def test_tasks_files_may_come_as_the_text_of_a_survey(world: World) -> None:
+    files = [world.path / f"{name}.yml" for name in ("first", "second")]
+    for file in files:
+        file.write_text(f"- name: Work\n  ansible.builtin.copy: {{content: done, dest: {file}.done}}\n")
+    world.play(["w1"], maintenance_tasks=f"{files[0]}, {files[1]}")
+    assert world.rc == 0 and world.finished == ["w1"], world.output
+    assert all(Path(f"{file}.done").is_file() for file in files)

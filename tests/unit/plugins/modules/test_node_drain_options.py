@@ -176,6 +176,13 @@ def test_pods_that_have_been_terminating_for_long_are_left(api: FakeApi, drain: 
     assert not result.get("failed") and actions(result) == {"old": "left_terminating", "web": "evicted"}
 
 
+def test_check_mode_tells_of_pods_that_would_be_left(api: FakeApi, drain: Any) -> None:
+    api.add(pod("old", deletionTimestamp="2026-01-01T00:00:00Z", finalizers=["x"]))
+    api.add(pod("web"))
+    result = drain(skip_terminating_older_than=30, check=True)
+    assert actions(result) == {"old": "left_terminating", "web": "would_evict"}
+
+
 @pytest.mark.parametrize(("ahead", "action"), [(-3600, "remaining"), (3600, "left_terminating")])
 def test_how_long_a_pod_terminates_is_told_by_the_servers_clock(
     api: FakeApi, drain: Any, ahead: float, action: str
