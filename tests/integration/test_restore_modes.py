@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, Played, play, playing, wait_for
-from test_restore import Cluster, began, is_restored, with_accident
+from harness import Lab, Played, play, wait_for
+from test_restore import Cluster, is_restored, killed_when, with_accident
 
 from lab.images import NGINX
 
@@ -44,12 +42,8 @@ def three(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
 
 
 def killed_and_finished(cluster: Cluster, step: str, folder: Path, variables: dict[str, Any]) -> Played:
-    """Kill a run as soon as a step begins, and give the same command once more."""
-    log = folder / "log"
-    with playing("restore-etcd.yml", cluster.inventory, log, **variables) as process:
-        wait_for(f"'{step}' begins", lambda: began(step, log) or process.poll() is not None, 300)
-        assert process.poll() is None, log.read_text()
-        os.killpg(process.pid, signal.SIGKILL)
+    """Kill a run's main process as soon as a step begins, and give the same command once more."""
+    killed_when(cluster, step, folder / "log", everything=False, **variables)
     played = play("restore-etcd.yml", cluster.inventory, **variables)
     assert played.rc == 0, played.output
     return played

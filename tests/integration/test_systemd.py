@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import base64
 import os
-import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-from harness import Lab, playing, wait_for
-from test_restore import COMPONENTS, STEPS, Cluster, began, with_accident
+from harness import Lab, wait_for
+from test_restore import COMPONENTS, STEPS, Cluster, killed_when, with_accident
 
 from lab.images import NGINX
 from tests.integration.test_restore_modes import JOIN_STEPS, has_the_newest, lose_all_disks_but, salvage, seed
@@ -110,14 +108,6 @@ def owners(cluster: Cluster) -> set[str]:
     return {*everything, cluster.lab.ssh("cp1", "sudo stat -c %a /var/lib/etcd/member").strip()}
 
 
-def killed_when(cluster: Cluster, step: str, log: Path, **asked: Any) -> None:
-    """A restore whose controller dies when a step begins."""
-    with playing("restore-etcd.yml", cluster.inventory, log, **(asked or again(cluster))) as process:
-        wait_for(f"'{step}' begins", lambda: began(step, log) or process.poll() is not None, 300)
-        assert process.poll() is None, log.read_text()
-        os.killpg(process.pid, signal.SIGKILL)
-
-
 def again(cluster: Cluster) -> dict[str, object]:
     return cluster.variables(etcd_restore_again=True)
 
@@ -156,7 +146,7 @@ def test_a_rollback_brings_the_time_before_the_restore_back(one: Cluster) -> Non
 
 def test_after_a_power_cut_in_the_swap_nothing_starts_by_itself(one: Cluster, tmp_path: Path) -> None:
     one.accident()
-    killed_when(one, _SWAP, tmp_path / "log")
+    killed_when(one, _SWAP, tmp_path / "log", everything=True, **again(one))
     one.lab.run("power-off", "cp1")
     one.lab.run("power-on", "cp1")
     booted = "systemctl is-system-running --wait"
@@ -171,7 +161,7 @@ def test_after_a_power_cut_in_the_swap_nothing_starts_by_itself(one: Cluster, tm
 
 def test_a_master_gives_itself_the_old_data_back(one: Cluster, tmp_path: Path) -> None:
     one.accident()
-    killed_when(one, _START_ETCD, tmp_path / "log")
+    killed_when(one, _START_ETCD, tmp_path / "log", everything=True, **again(one))
     one.lab.ssh("cp1", "sudo systemctl start clustercare-undo-restore.service")
     assert one.phase("cp1") == "rolled_back"
     wait_for("the API answers", lambda: one.lab.run("kubectl", "get", "nodes", check=False).returncode == 0)
@@ -212,7 +202,7 @@ def restarted(cluster: Cluster) -> None:
 
 
 def test_a_killed_run_on_three_masters_is_finished_by_the_same_command(three: Cluster, tmp_path: Path) -> None:
-    killed_when(three, _STOP_ETCD, tmp_path / "log")
+    killed_when(three, _STOP_ETCD, tmp_path / "log", everything=True, **again(three))
     played = three.restore(**again(three))
     assert played.rc == 0, played.output
     is_restored(three)
@@ -233,7 +223,7 @@ def test_units_join_the_seed_by_files_and_are_as_they_were(three: Cluster) -> No
 def test_units_join_the_seed_by_flags_also_after_a_kill(three: Cluster, tmp_path: Path) -> None:
     before = own_files(three)
     three.accident()
-    killed_when(three, _JOIN, tmp_path / "log", **seed(three))
+    killed_when(three, _JOIN, tmp_path / "log", everything=True, **seed(three))
     played = three.restore(**seed(three))
     assert played.rc == 0, played.output
     is_restored(three)
