@@ -7,7 +7,9 @@ from __future__ import annotations
 import ast
 import fnmatch
 import importlib.metadata
+import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,27 @@ def test_defaults_are_those_that_the_argument_specs_promise(role: str) -> None:
     for name, value in defaults.items():
         if "{{" not in str(value):
             assert str(specified[name].get("default", "")) == str(value), name
+
+
+def tasks_in(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """With those in blocks."""
+    for task in tasks:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks_in(task.get(part, []))
+
+
+@pytest.mark.parametrize(("role", "prefix"), [("upgrade", "upgrade"), ("node_maintenance", "maintenance")])
+def test_a_node_that_fails_names_the_roles_own_timeout(role: str, prefix: str) -> None:
+    # Plans and giving up fail as modules do; nobody puts their sentences into other words.
+    files = [path for path in (ROOT / "roles" / role / "tasks").glob("*.yml") if path.stem not in ("plan", "abort")]
+    tasks = [task for path in files for task in tasks_in(read(path))]
+    table = read("roles", role, "vars", "main.yml")[f"__{prefix}_timeouts"]
+    assert set(table) <= {task["name"] for task in tasks}
+    for task in tasks:
+        for options in (value for value in task.values() if isinstance(value, dict)):
+            asked = re.fullmatch(rf"{{{{ ({prefix}_\w+) }}}}", str(options.get("timeout")))
+            assert asked is None or table.get(task["name"]) == asked[1], task["name"]
 
 
 @pytest.mark.parametrize("scenario", sorted((ROOT / "extensions" / "molecule").glob("*/molecule.yml")), ids=str)
