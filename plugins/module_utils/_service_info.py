@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import glob
 import math
@@ -35,6 +36,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._service impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,
     etcd_access,
+    etcd_settings,
     local_server,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_timer import DeadMan
@@ -218,11 +220,10 @@ class Describer:
 
     def certificates(self, service: Service) -> list[dict[str, Any]]:
         """Every certificate that the component shows to others, with its end."""
-        environment = {}
-        if service.name == "etcd" and service.running:
-            pids = {process.pid for process in service.processes}
-            environment = next((env for pid, _argv, env in _etcd_discovery.processes() if pid in pids), {})
-        settings = _etcd_discovery.settings(["", *service.argv], environment)
+        settings = _etcd_discovery.settings(["", *service.argv])
+        if service.name == "etcd":
+            with contextlib.suppress(CareError):
+                settings = etcd_settings(service, self.host.runner)
         paths = [settings[flag] for flag in _CERTIFICATES.get(service.name, ()) if settings.get(flag)]
         if service.name == "kubelet":
             paths += [path for path in _KUBELETS_OWN if os.path.exists(path)]

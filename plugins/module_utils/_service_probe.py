@@ -150,8 +150,7 @@ def etcd_access(service: Service, wanted: Access, runner: Runner = run) -> Acces
     """How to ask this host's etcd."""
     if all(wanted):
         return wanted
-    server = next((argv for _pid, argv, _environment in _etcd_discovery.processes(program="kube-apiserver")), [])
-    return _etcd_discovery.choose_access(etcd_settings(service, runner), wanted, server)
+    return _etcd_discovery.choose_access(etcd_settings(service, runner), wanted, _etcd_discovery.server_argv())
 
 
 def ask_etcd(access: Access, path: str, port: int) -> Optional[str]:
