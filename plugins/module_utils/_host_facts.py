@@ -23,7 +23,12 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, access_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import (
+    WILDCARDS,
+    Access,
+    ApiServer,
+    access_of,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_choice import manager_of_host
 
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
@@ -93,6 +98,16 @@ def option_of(argv: list[str], flag: str) -> Optional[str]:
     """The value of ``--flag`` in a command line."""
     values = [value for found, value in _kubelet.flags_of_argv(argv) if found == flag]
     return values[-1] if values else None
+
+
+def local_address(argv: list[str]) -> tuple[str, int]:
+    """Where the API server of this host with that command line is asked, past any load balancer."""
+    address = option_of(argv, "--advertise-address") or option_of(argv, "--bind-address") or ""
+    return WILDCARDS.get(address, address), int(option_of(argv, "--secure-port") or 6443)
+
+
+def local_server(access: Access, argv: list[str], timeout: float = 3.0) -> ApiServer:
+    return ApiServer(access, *local_address(argv), timeout)
 
 
 def runtime_name(endpoint: Optional[str], table: list[_process.Process]) -> str:
@@ -203,14 +218,13 @@ class Gatherer:
 
     def api(self, argv: list[str]) -> dict[str, Any]:
         """The local API server, asked past any load balancer."""
-        address = option_of(argv, "--advertise-address") or "127.0.0.1"
-        port = int(option_of(argv, "--secure-port") or 6443)
+        address, port = local_address(argv)
         found: dict[str, Any] = {"address": address, "port": port, "reachable": False, "version": None}
         found.update(kube_system_uid=None, error=None)
         server = None
         try:
             access = access_of(_offline.read_kubeconfig(self.kubeconfig, self.runner), self.kubeconfig)
-            server = ApiServer(access, address, port)
+            server = local_server(access, argv, 5.0)
             found["version"] = server.get("/version").get("gitVersion")
             found["reachable"] = True
             found["kube_system_uid"] = server.get("/api/v1/namespaces/kube-system")["metadata"]["uid"]

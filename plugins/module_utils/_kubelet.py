@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import glob
-import http.client
 import os
 import re
 import shlex
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ask
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process, named
 
 FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"  # the only one that kubeadm itself cleans of removed flags
@@ -181,14 +181,4 @@ def healthz_of(config: dict[str, Any]) -> Optional[tuple[str, int]]:
 
 def healthz(where: Optional[tuple[str, int]]) -> Optional[str]:
     """Ask the kubelet's own health port; None when it is well, or switched off."""
-    if where is None:
-        return None
-    connection = http.client.HTTPConnection(*where, timeout=3)
-    try:
-        connection.request("GET", "/healthz")
-        answer = connection.getresponse()
-        return None if answer.status == 200 else f"its /healthz answers {answer.status}"
-    except (OSError, http.client.HTTPException) as error:
-        return f"its /healthz on {where[0]}:{where[1]} does not answer ({error})"
-    finally:
-        connection.close()
+    return ask(*where, "/healthz") if where else None

@@ -23,7 +23,7 @@ from typing import Any, Callable, NamedTuple, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubelet, _offline, _process
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access, ApiServer
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access, ApiServer, ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import write_private
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory
@@ -162,14 +162,8 @@ def ready_server(access: Access, addresses: list[str]) -> Optional[str]:
     """The first of these API servers that says that it is ready."""
     for address in addresses:
         host, _colon, port = address.rpartition(":")
-        server = ApiServer(access, host.strip("[]"), int(port))
-        try:
-            server.text("/readyz")
-        except CareError:
-            continue
-        finally:
-            server.close()
-        return address
+        if ready(ApiServer(access, host.strip("[]"), int(port))) is None:
+            return address
     return None
 
 

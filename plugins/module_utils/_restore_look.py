@@ -31,6 +31,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
     COMPONENTS,
     container_of,
     image_version,
+    local_server,
     option_of,
     read_text,
 )
@@ -41,11 +42,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_tls import own_obstacles, peer_obstacles
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
-    Prober,
-    etcd_settings,
-    local_server,
-)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, etcd_settings
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import free_bytes

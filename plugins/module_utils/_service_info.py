@@ -27,6 +27,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client i
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
     container_of,
     image_version,
+    local_server,
     option_of,
     read_text,
     static_pod,
@@ -37,7 +38,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe
     Prober,
     etcd_access,
     etcd_settings,
-    local_server,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_timer import DeadMan
 
