@@ -21,7 +21,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _process,
     _record,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import (
     WILDCARDS,
@@ -78,14 +78,20 @@ def container_of(pod: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(next((c for c in containers if c.get("name") == name), containers[0]))
 
 
+def argv_of_pod(pod: dict[str, Any], name: str) -> list[str]:
+    """The command line of that container."""
+    container = container_of(pod, name)
+    return [*(container.get("command") or []), *(container.get("args") or [])]
+
+
 def static_pod(pod: dict[str, Any], name: str, table: list[_process.Process]) -> dict[str, Any]:
     """A manifest beside the process that should run from it."""
-    container = container_of(pod, name)
-    argv = [*(container.get("command") or []), *(container.get("args") or [])]
+    image = container_of(pod, name).get("image")
+    argv = argv_of_pod(pod, name)
     running = _process.named(table, name)
     return {
-        "image": container.get("image"),
-        "version": image_version(str(container.get("image"))),
+        "image": image,
+        "version": image_version(str(image)),
         "running": bool(running),
         "current": any(process.argv == argv for process in running),
         "pid": running[-1].pid if running else None,
@@ -153,10 +159,9 @@ def addresses_in(shown: str) -> list[str]:
 class Gatherer:
     """Reads one host. Each part fails by itself: what could not be read is null and said in ``problems``."""
 
-    def __init__(self, kubeconfig: str, patches_dir: Optional[str] = None, runner: Runner = run) -> None:
+    def __init__(self, kubeconfig: str, patches_dir: Optional[str] = None) -> None:
         self.kubeconfig = kubeconfig
         self.patches_dir = patches_dir
-        self.runner = runner
         self.problems: list[str] = []
         self.table = list(_process.processes())
         self.began = time.time()
@@ -171,19 +176,11 @@ class Gatherer:
             self.problems.append(f"{getattr(look, '__name__', 'A part')} could not be read: {error!r}.")
         return None
 
-    def said_version(self, argv: list[str]) -> Optional[str]:
-        """The version that a program prints, or None when it is not installed."""
-        try:
-            done = self.runner(argv, timeout=10)
-        except CareError:
-            return None
-        return _kubelet.version_in(done.out) if done.rc == 0 else None
-
     def node_name(self) -> Optional[str]:
         """The Node that this host's kubelet is, by its own client certificate."""
         pem = read_text(_KUBELET_CERTIFICATE)
         if pem is None and os.path.exists(KUBELET_CONF):
-            pem = access_of(_offline.read_kubeconfig(KUBELET_CONF, self.runner), KUBELET_CONF).certificate
+            pem = access_of(_offline.read_kubeconfig(KUBELET_CONF), KUBELET_CONF).certificate
         der = _certificate.der_of_pem(pem or "")
         name = _certificate.subject_common_name(der) if der else None
         return name[len(_NODE_PREFIX) :] if name and name.startswith(_NODE_PREFIX) else None
@@ -196,13 +193,13 @@ class Gatherer:
         """Static pod manifests and the kubelet's configuration by path, read by one kubectl."""
         paths = [f"{MANIFESTS}/{name}.yaml" for name in COMPONENTS] + [_kubelet.CONFIG_FILE]
         paths = [path for path in paths if os.path.isfile(path)]
-        return dict(zip(paths, _offline.read_objects(paths, self.runner))) if paths else {}
+        return dict(zip(paths, _offline.read_objects(paths))) if paths else {}
 
     def addresses(self) -> list[str]:
-        return addresses_in(self.runner(["ip", "-json", "address"], timeout=10).out)
+        return addresses_in(run(["ip", "-json", "address"], timeout=10).out)
 
     def packages(self) -> dict[str, Any]:
-        manager = manager_of_host(self.runner)
+        manager = manager_of_host(run)
         if manager is None:
             return {"manager": "none", "installed": {}, "held": [], "interrupted": False}
         return manager.overview()
@@ -212,7 +209,7 @@ class Gatherer:
         names = sorted(os.listdir(self.patches_dir)) if self.patches_dir and os.path.isdir(self.patches_dir) else []
         value = None
         for name, kind in kubelet_patches(names):
-            set_to = _offline.apply_fragment(os.path.join(str(self.patches_dir), name), kind, self.runner)
+            set_to = _offline.apply_fragment(os.path.join(str(self.patches_dir), name), kind)
             value = set_to.get("failCgroupV1", value)
         return value is False
 
@@ -223,7 +220,7 @@ class Gatherer:
         found.update(kube_system_uid=None, error=None)
         server = None
         try:
-            access = access_of(_offline.read_kubeconfig(self.kubeconfig, self.runner), self.kubeconfig)
+            access = access_of(_offline.read_kubeconfig(self.kubeconfig), self.kubeconfig)
             server = local_server(access, argv, 5.0)
             found["version"] = server.get("/version").get("gitVersion")
             found["reachable"] = True
@@ -249,7 +246,7 @@ class Gatherer:
         reasons = _kubelet.why_stale(
             process.started, same, unit.needs_reload, _kubelet.changed_times([config_file, *files])
         )
-        running = installed if same else self.said_version([f"/proc/{process.pid}/exe", "--version"])
+        running = installed if same else _kubelet.said_version([f"/proc/{process.pid}/exe", "--version"], run)
         found.update(running=running, started=round(process.started, 2), pid=process.pid)
         found.update(stale=bool(reasons), stale_because=reasons)
         return found
@@ -257,7 +254,7 @@ class Gatherer:
     def runtime(self, endpoint: Optional[str]) -> dict[str, Any]:
         name = runtime_name(endpoint, self.table)
         running = _process.named(self.table, {"containerd": "containerd", "cri-o": "crio"}.get(name, ""))
-        version = self.said_version([f"/proc/{running[0].pid}/exe", "--version"]) if running else None
+        version = _kubelet.said_version([f"/proc/{running[0].pid}/exe", "--version"], run) if running else None
         return {"name": name, "version": version, "endpoint": endpoint}
 
     def gather(self) -> dict[str, Any]:
@@ -268,10 +265,10 @@ class Gatherer:
                 return pool.submit(self.part, look)
 
             objects_later = start(self.objects)
-            unit_later = start(lambda: _kubelet.look_at_unit(self.runner))
-            kubelet_later = start(lambda: self.said_version(["kubelet", "--version"]))
-            kubeadm_later = start(lambda: self.said_version(["kubeadm", "version", "-o", "short"]))
-            kubectl_later = start(lambda: self.said_version(["kubectl", "version", "--client", "-o", "json"]))
+            unit_later = start(lambda: _kubelet.look_at_unit(run))
+            kubelet_later = start(lambda: _kubelet.said_version(["kubelet", "--version"], run))
+            kubeadm_later = start(lambda: _kubelet.said_version(["kubeadm", "version", "-o", "short"], run))
+            kubectl_later = start(lambda: _kubelet.said_version(["kubectl", "version", "--client", "-o", "json"], run))
             packages_later, addresses_later = start(self.packages), start(self.addresses)
             node_later, patches_later = start(self.node_name), start(self.patches_fail_cgroup_v1)
 

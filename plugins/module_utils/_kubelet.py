@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ask
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process, named
 
@@ -164,6 +165,26 @@ def version_in(said: str) -> Optional[str]:
     """``Kubernetes v1.34.4`` -> ``1.34.4``."""
     found = _VERSION_WORD.search(said)
     return found.group(1) if found else None
+
+
+def said_version(argv: Sequence[str], runner: Runner) -> Optional[str]:
+    """The version that a program prints; None when it cannot be run, or fails."""
+    try:
+        done = runner(list(argv), timeout=10)
+    except CareError:
+        return None
+    return version_in(done.out) if done.rc == 0 else None
+
+
+def restart(runner: Runner, timeout: float) -> None:
+    """Start it anew from the files as they are now.
+
+    :raises CareError: systemd does not do that.
+    """
+    for argv in (["systemctl", "daemon-reload"], ["systemctl", "restart", "kubelet.service"]):
+        done = runner(argv, timeout=timeout)
+        if done.rc != 0:
+            raise CareError(f"{' '.join(argv)} fails: {done.last_words}")
 
 
 def installed_path() -> Optional[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from typing import Any, NamedTuple, Optional
 
@@ -35,6 +34,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
     option_of,
     read_text,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet import said_version
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_api import lock_now, nodes_now
@@ -49,7 +49,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file im
 
 _TIMEOUT = 3.0
 _FOR_KUBELET = 20.0  # systemd starts one that has ended after 10 s
-_VERSION = re.compile(r"\bv?(\d+\.\d+\.\d+)")
 
 
 def argv_of(service: Service, runner: Runner) -> list[str]:
@@ -66,13 +65,7 @@ def version_of(service: Service, runner: Runner) -> Optional[str]:
         return image_version(str(container_of(service.pod, service.name).get("image")))
     argv = argv_of(service, runner)
     program = f"/proc/{service.processes[-1].pid}/exe" if service.processes else "".join(argv[:1])
-    if service.unit is None or not program:
-        return None
-    try:
-        found = _VERSION.search(runner([program, "--version"], timeout=10).out)
-    except CareError:
-        return None
-    return found.group(1) if found else None
+    return said_version([program, "--version"], runner) if service.unit and program else None
 
 
 def component(service: Service, runner: Runner) -> dict[str, Any]:

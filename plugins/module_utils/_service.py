@@ -17,6 +17,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discover
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
     COMPONENTS,
     MANIFESTS,
+    argv_of_pod,
     container_of,
     option_of,
 )
@@ -61,10 +62,8 @@ def is_pod_of(pod: dict[str, Any], name: str, path: str) -> bool:
     """Whether a manifest is this component's, whatever its file is called; that counts when nothing can read it."""
     if not pod:
         return os.path.basename(path).split(".")[0] == name
-    container = container_of(pod, name)
-    command = [*(container.get("command") or []), *(container.get("args") or [])]
-    named = (pod.get("metadata") or {}).get("name") == name or container.get("name") == name
-    return named or os.path.basename(command[0] if command else "") == name
+    named = name in ((pod.get("metadata") or {}).get("name"), container_of(pod, name).get("name"))
+    return named or os.path.basename("".join(argv_of_pod(pod, name)[:1])) == name
 
 
 def manifest_files(directory: str) -> list[str]:
@@ -116,8 +115,7 @@ class Service(NamedTuple):
         """The command line of the process, else of the manifest."""
         if self.processes:
             return self.processes[-1].argv
-        container = container_of(self.pod, self.name)
-        return [*(container.get("command") or []), *(container.get("args") or [])]
+        return argv_of_pod(self.pod, self.name)
 
     @property
     def state(self) -> str:

@@ -146,11 +146,7 @@ class Describer:
         tagged = image_version(str(container_of(service.pod, service.name).get("image")))
         if tagged or not service.processes:
             return tagged.split("-")[0] if tagged and service.name == "etcd" else tagged
-        try:
-            done = self.host.runner([f"/proc/{service.processes[-1].pid}/exe", "--version"], timeout=10)
-        except CareError:
-            return None
-        return _kubelet.version_in(done.out) if done.rc == 0 else None
+        return _kubelet.said_version([f"/proc/{service.processes[-1].pid}/exe", "--version"], self.host.runner)
 
     def log_directory(self, service: Service) -> Optional[str]:
         """Where the kubelet keeps the logs of a static pod's containers."""
