@@ -144,10 +144,7 @@ class Detour:
 
     def restart(self, more: Callable[[float], Optional[str]]) -> None:
         began = time.time()
-        for argv in (["systemctl", "daemon-reload"], ["systemctl", "restart", "kubelet.service"]):
-            done = self.runner(argv, timeout=60)
-            if done.rc != 0:
-                raise CareError(f"{' '.join(argv)} fails: {done.last_words}")
+        _kubelet.restart(self.runner, timeout=60)
         config = _offline.read_objects([_kubelet.CONFIG_FILE])[0]
         wait_until(
             lambda: _kubelet.healthz(_kubelet.healthz_of(config)) or more(began),
