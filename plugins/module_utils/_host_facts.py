@@ -30,6 +30,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api imp
     access_of,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_choice import manager_of_host
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import read_text
 
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 MANIFESTS = "/etc/kubernetes/manifests"
@@ -41,15 +42,6 @@ _TAG = re.compile(r":v?(\d+\.\d+\.\d+[^@/:]*)(?:@.*)?$")
 _KUBELET_PATCH = re.compile(r"^kubeletconfiguration[^+]*?(?:\+(strategic|merge|json))?\.(yaml|json)$")
 _FAMILIES = {"debian": {"debian", "ubuntu"}, "redhat": {"rhel", "fedora", "centos", "rocky", "almalinux", "ol", "amzn"}}
 _POD_INTERFACES = ("veth", "cni", "cali", "lxc", "cilium", "flannel", "docker", "kube-")
-
-
-def read_text(path: str) -> Optional[str]:
-    """A small file's text, or None when it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return None
 
 
 def os_release(text: str) -> dict[str, Any]:
@@ -199,7 +191,7 @@ class Gatherer:
         return addresses_in(run(["ip", "-json", "address"], timeout=10).out)
 
     def packages(self) -> dict[str, Any]:
-        manager = manager_of_host(run)
+        manager = manager_of_host()
         if manager is None:
             return {"manager": "none", "installed": {}, "held": [], "interrupted": False}
         return manager.overview()

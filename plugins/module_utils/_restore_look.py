@@ -32,11 +32,11 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
     image_version,
     local_server,
     option_of,
-    read_text,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet import said_version
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import read_text
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_api import lock_now, nodes_now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import data_on_disk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import room_for

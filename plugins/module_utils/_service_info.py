@@ -29,10 +29,10 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
     image_version,
     local_server,
     option_of,
-    read_text,
     static_pod,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import access_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import read_text
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service, manifest_files
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,

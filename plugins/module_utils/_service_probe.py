@@ -21,12 +21,12 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
     KUBELET_CONF,
     local_server,
     option_of,
-    read_text,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet import healthz, healthz_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import WILDCARDS, access_of, ask, ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access as ApiAccess
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import link, read_text
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import RUNTIME, Host, Service
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._trust import trusting
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
@@ -63,10 +63,7 @@ def listens_itself(pid: int, port: int, proc: str = "/proc") -> Optional[str]:
     except OSError:
         return f"process {pid} is gone"
     for name in names:
-        try:
-            found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(f"{proc}/{pid}/fd/{name}"))
-        except OSError:
-            continue
+        found = re.fullmatch(r"socket:\[(\d+)\]", link(f"{proc}/{pid}/fd/{name}"))
         if found and found.group(1) in wanted:
             return None
     return f"another process than {pid} listens on its port {port}"
