@@ -22,6 +22,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubelet, _offline, _process
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import condition, is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access, ApiServer, ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import write_private
@@ -171,10 +172,9 @@ def _remove(path: str) -> None:
 
 def _not_ready(node: dict[str, Any], since: float) -> Optional[str]:
     """kubeadm begins on no master whose Node is not Ready, and a kubelet may say so just after its start."""
-    for condition in (node.get("status") or {}).get("conditions") or []:
-        if condition.get("type") == "Ready":
-            beat = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
-            if condition.get("status") == "True" and str(condition.get("lastHeartbeatTime")) >= beat:
-                return None
-            return f"its Node is not Ready: {condition.get('message')}"
-    return "its Node says nothing of being Ready"
+    told = condition(node, "Ready")
+    if not told:
+        return "its Node says nothing of being Ready"
+    beat = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
+    fresh = is_ready(node) and str(told.get("lastHeartbeatTime")) >= beat
+    return None if fresh else f"its Node is not Ready: {told.get('message')}"

@@ -22,6 +22,11 @@ WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _TIMEOUT = 3.0
 
 
+def host_port(address: str, port: int) -> str:
+    """Both as a URL has them."""
+    return f"[{address}]:{port}" if address.count(":") > 1 else f"{address}:{port}"
+
+
 class Unreachable(CareError):
     """Nothing listens where an API server should: it serves nobody."""
 
@@ -145,7 +150,7 @@ def ready(server: ApiServer) -> Optional[str]:
 
 def ask(address: str, port: int, path: str, tls: Optional[ssl.SSLContext] = None) -> Optional[str]:
     """GET ``path`` of any server; None when it answers 200, else what is wrong."""
-    where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    where = host_port(address, port)
     if tls:
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
             address, port, timeout=_TIMEOUT, context=tls
