@@ -135,10 +135,10 @@ def running_kubelet(table: list[Process], unit: Unit) -> Optional[Process]:
     return kubelets[-1] if kubelets else None
 
 
-def same_binary(process: Process, path: str, proc: str = "/proc") -> bool:
+def same_binary(process: Process, path: str) -> bool:
     """Whether the process runs the very file that is installed now; a package upgrade puts another one in its place."""
     try:
-        ours, installed = os.stat(os.path.join(proc, str(process.pid), "exe")), os.stat(path)
+        ours, installed = os.stat(f"/proc/{process.pid}/exe"), os.stat(path)
     except OSError:
         return False
     return (ours.st_dev, ours.st_ino) == (installed.st_dev, installed.st_ino)
