@@ -8,17 +8,16 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
 
 Progress = Callable[[str], None]
 
 
-def printer(stream: TextIO | None = None) -> Progress:
+def printer() -> Progress:
     """Lines with the seconds since the start."""
     start = time.monotonic()
 
     def say(text: str) -> None:
-        print(f"{time.monotonic() - start:6.1f} s  {text}", file=stream or sys.stderr, flush=True)
+        print(f"{time.monotonic() - start:6.1f} s  {text}", file=sys.stderr, flush=True)
 
     return say
 

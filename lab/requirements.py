@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,14 +146,14 @@ def check() -> None:
         raise summary(found)
 
 
-def install_requirements(say: Callable[[str], None] = print) -> list[str]:
+def install_requirements() -> list[str]:
     """Install the Debian packages that are missing; returns their names."""
     host = look()
     if host.uid != 0:
         raise summary(problems(host))
     packages = sorted({tool.package for tool in host.missing})
     if packages:
-        say(f"installing {' '.join(packages)}")
+        print(f"installing {' '.join(packages)}")
         env = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
         run(["apt-get", "-qq", "update"], env=env)
         run(["apt-get", "-qq", "install", "--no-install-recommends", *packages], env=env)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import CORDON_TAINT, Pod, tolerates
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._selector import holds
 
@@ -18,17 +19,6 @@ _SUFFIXES = {
     "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
 }  # fmt: skip
 _ROUNDING = 1e-9
-
-
-def is_ready(node: Mapping[str, Any]) -> bool:
-    """Whether a node's kubelet says that it is well."""
-    return ready_condition(node).get("status") == "True"
-
-
-def ready_condition(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A node's condition Ready; ``Unknown`` as its status means that its kubelet is silent."""
-    conditions = (node.get("status") or {}).get("conditions") or []
-    return next((c for c in conditions if c.get("type") == "Ready"), {})
 
 
 def places(pod: Pod, nodes: Iterable[Mapping[str, Any]], without: str | Collection[str]) -> list[str]:

@@ -10,6 +10,8 @@ import platform
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import link, read_text
+
 _PROGRAMS = {"ansible-playbook", "ansible", "ansible-console"}
 # The kernel's own number of the PID namespace of a machine's first process (PROC_PID_INIT_INO).
 _FIRST_NAMESPACE = "pid:[4026531836]"
@@ -65,11 +67,11 @@ def runs(proc: str = "/proc") -> Optional[list[dict[str, int]]]:
 
 def describe(pid: int, environ: Mapping[str, str], proc: str = "/proc", etc: str = "/etc") -> dict[str, Any]:
     """All that the lookup plugin tells; what this machine does not have is empty."""
-    namespace = _link(os.path.join(proc, "self", "ns", "pid"))
+    namespace = link(os.path.join(proc, "self", "ns", "pid"))
     run = topmost(pid, proc)
     return {
-        "machine_id": _text(os.path.join(etc, "machine-id")),
-        "boot_id": _text(os.path.join(proc, "sys", "kernel", "random", "boot_id")),
+        "machine_id": (read_text(os.path.join(etc, "machine-id")) or "").strip(),
+        "boot_id": (read_text(os.path.join(proc, "sys", "kernel", "random", "boot_id")) or "").strip(),
         "hostname": platform.node(),
         "in_pod": bool(environ.get("KUBERNETES_SERVICE_HOST")),
         "pid_namespace": namespace,
@@ -78,18 +80,3 @@ def describe(pid: int, environ: Mapping[str, str], proc: str = "/proc", etc: str
         "start": run.start if run else None,
         "running": runs(proc),
     }
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""

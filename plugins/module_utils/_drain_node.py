@@ -10,7 +10,7 @@ import time
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import Budget
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import is_ready, ready_condition
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import condition, is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import get_node, node_path
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain import refusal
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_cluster import Cluster
@@ -80,7 +80,7 @@ class NodeDrain:
         if self.pods.refused:
             self.refuse(refusal(self.pods.refused))
         elif self._silent_since is not None and self.pods.records:
-            self._tell_of_silence(ready_condition(node).get("lastTransitionTime"))
+            self._tell_of_silence(condition(node, "Ready").get("lastTransitionTime"))
         elif not self.ready and self.pods.records:
             self.warnings.append(
                 f"Node {self.name} is not Ready: its pods can be asked to leave, "
@@ -230,7 +230,7 @@ class NodeDrain:
 
     def _note_condition(self, node: dict[str, Any]) -> None:
         self.ready = is_ready(node)
-        silent = ready_condition(node).get("status") == "Unknown"
+        silent = condition(node, "Ready").get("status") == "Unknown"
         self._silent_since = (self._silent_since or time.monotonic()) if silent else None
 
     @property

@@ -72,11 +72,7 @@ def kubernetes_version(image: str, proc: str = "/proc", runner: Runner = run) ->
     if tagged:
         return tagged
     for pid, _argv, _environment in processes(proc, _SERVER):
-        try:
-            done = runner([f"{proc}/{pid}/exe", "--version"], timeout=10)
-        except CareError:
-            continue
-        return _kubelet.version_in(done.out) if done.rc == 0 else None
+        return _kubelet.said_version([f"{proc}/{pid}/exe", "--version"], runner)
     return None
 
 

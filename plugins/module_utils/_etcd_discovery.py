@@ -152,6 +152,11 @@ def processes(proc: str = "/proc", program: str = "etcd") -> list[tuple[int, lis
     return sorted(found)
 
 
+def server_argv(proc: str = "/proc") -> list[str]:
+    """The command line of this host's API server; empty when none runs."""
+    return next((argv for _pid, argv, _environment in processes(proc, "kube-apiserver")), [])
+
+
 def manifest_argv(pod: dict[str, Any]) -> list[str]:
     """The argv of the container named etcd in a pod."""
     containers = (pod.get("spec") or {}).get("containers") or []
@@ -206,11 +211,10 @@ def discover(wanted: Access, manifest: str = MANIFEST, proc: str = "/proc", runn
         found_pid = None
     if flags.get("config-file") and not (wanted.endpoint and wanted.ca):
         flags = read_flags(flags["config-file"], runner)
-    server = next((argv for _pid, argv, _environment in processes(proc, "kube-apiserver")), [])
     return Etcd(
         name=flags.get("name", "default"),
         data_dir=flags.get("data-dir", ""),
-        access=choose_access(flags, wanted, server),
+        access=choose_access(flags, wanted, server_argv(proc)),
         source=source,
         pid=found_pid,
         flags=flags,

@@ -47,9 +47,9 @@ def pod_logs(root: str = "/", lines: int = 15) -> dict[str, list[str]]:
     return found
 
 
-def telling(journal: list[str], errors: int = 20, last: int = 10) -> list[str]:
+def telling(journal: list[str], last: int = 10) -> list[str]:
     """The last errors of the kubelet and the last lines whatever they are, in order; it says much that is harmless."""
-    wrong = [number for number, line in enumerate(journal) if _KUBELET_ERROR.search(line)][-errors:]
+    wrong = [number for number, line in enumerate(journal) if _KUBELET_ERROR.search(line)][-20:]
     kept = sorted({*wrong, *range(max(0, len(journal) - last), len(journal))})
     return [journal[number][:400] for number in kept]
 

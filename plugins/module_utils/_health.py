@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Callable
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import condition, is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
@@ -95,9 +96,9 @@ Check = Callable[[Seen, Wanted], Iterator[str]]
 def nodes_ready(seen: Seen, wanted: Wanted) -> Iterator[str]:
     """Every node is Ready (a cordoned one too)."""
     for node in seen.nodes:
-        condition = _condition(node, "Ready")
-        if condition.get("status") != "True":
-            why = condition.get("message") or condition.get("reason") or "no word from its kubelet"
+        told = condition(node, "Ready")
+        if not is_ready(node):
+            why = told.get("message") or told.get("reason") or "no word from its kubelet"
             yield f"node {_name(node)} is not Ready: {why}"
     if not seen.nodes:
         yield f"there is no node {wanted.node}" if wanted.node else "there are no nodes"
@@ -107,9 +108,9 @@ def conditions_clean(seen: Seen, wanted: Wanted) -> Iterator[str]:
     """A node can be Ready while it is about to push its pods out."""
     for node in seen.nodes:
         for kind in ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"):
-            condition = _condition(node, kind)
-            if condition.get("status") == "True":
-                yield f"node {_name(node)} tells of {kind}: {condition.get('message') or condition.get('reason')}"
+            told = condition(node, kind)
+            if told.get("status") == "True":
+                yield f"node {_name(node)} tells of {kind}: {told.get('message') or told.get('reason')}"
 
 
 def kubelets_at_version(seen: Seen, wanted: Wanted) -> Iterator[str]:
@@ -124,7 +125,7 @@ def heartbeat_is_new(seen: Seen, wanted: Wanted) -> Iterator[str]:
     """The node's kubelet renewed its lease after ``since``, or was seen to do it."""
     if wanted.since is None or seen.heartbeat.moved is not None:
         return
-    beats = [seen.heartbeat.renewed, *(epoch(_condition(n, "Ready").get("lastHeartbeatTime")) for n in seen.nodes)]
+    beats = [seen.heartbeat.renewed, *(epoch(condition(n, "Ready").get("lastHeartbeatTime")) for n in seen.nodes)]
     last = max((beat for beat in beats if beat is not None), default=None)
     if last is None or last <= wanted.since:
         yield f"no heartbeat of {wanted.node} after {_iso(wanted.since)}; the last is of {_iso(last)}"
@@ -229,7 +230,7 @@ def node_data(node: Mapping[str, Any]) -> dict[str, Any]:
     """A node for a module's result."""
     return {
         "name": _name(node),
-        "ready": _condition(node, "Ready").get("status") == "True",
+        "ready": is_ready(node),
         "version": ((node.get("status") or {}).get("nodeInfo") or {}).get("kubeletVersion"),
         "cordoned": bool((node.get("spec") or {}).get("unschedulable")),
     }
@@ -268,11 +269,6 @@ def _name(found: Mapping[str, Any]) -> str:
     return str(found["metadata"]["name"])
 
 
-def _condition(found: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    conditions = (found.get("status") or {}).get("conditions") or []
-    return next((c for c in conditions if c.get("type") == kind), {})
-
-
 def _node_of(pod: Mapping[str, Any]) -> str:
     return str((pod.get("spec") or {}).get("nodeName") or "")
 
@@ -286,7 +282,7 @@ def _pod_ready(pod: Mapping[str, Any]) -> Iterator[str]:
     where = f"{pod['metadata']['namespace']}/{_name(pod)}"
     if pod["metadata"].get("deletionTimestamp"):
         yield f"pod {where} is terminating"
-    elif _condition(pod, "Ready").get("status") != "True":
+    elif not is_ready(pod):
         yield f"pod {where} is not Ready{_why_not_ready(pod)}"
 
 

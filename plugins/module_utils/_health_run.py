@@ -139,7 +139,6 @@ class _Looker:
 
     def result(self, began: float) -> dict[str, Any]:
         return {
-            "changed": False,
             "healthy": not self.missing,
             "missing": self.missing,
             "nodes": [node_data(node) for node in self.seen.nodes],

@@ -13,19 +13,19 @@ from collections.abc import Sequence
 from typing import Optional
 from urllib.parse import urlsplit
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 
 _LONGEST_ANSWER = 30.0
 
 
-def ask_command(argv: Sequence[str], timeout: float, runner: Runner = run) -> Optional[str]:
+def ask_command(argv: Sequence[str], timeout: float) -> Optional[str]:
     """None when it ends with 0, else how it ended.
 
     :raises CareError: the program is not there.
     """
     try:
-        done = runner(list(argv), timeout=timeout)
+        done = run(list(argv), timeout=timeout)
     except TimedOut:
         return f"{argv[0]} did not end within {timeout:g} s"
     return None if done.rc == 0 else f"{argv[0]} ended with {done.rc}: {done.last_words}"

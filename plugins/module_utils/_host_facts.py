@@ -21,10 +21,16 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _process,
     _record,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, access_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import (
+    WILDCARDS,
+    Access,
+    ApiServer,
+    access_of,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_choice import manager_of_host
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import read_text
 
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 MANIFESTS = "/etc/kubernetes/manifests"
@@ -36,15 +42,6 @@ _TAG = re.compile(r":v?(\d+\.\d+\.\d+[^@/:]*)(?:@.*)?$")
 _KUBELET_PATCH = re.compile(r"^kubeletconfiguration[^+]*?(?:\+(strategic|merge|json))?\.(yaml|json)$")
 _FAMILIES = {"debian": {"debian", "ubuntu"}, "redhat": {"rhel", "fedora", "centos", "rocky", "almalinux", "ol", "amzn"}}
 _POD_INTERFACES = ("veth", "cni", "cali", "lxc", "cilium", "flannel", "docker", "kube-")
-
-
-def read_text(path: str) -> Optional[str]:
-    """A small file's text, or None when it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return None
 
 
 def os_release(text: str) -> dict[str, Any]:
@@ -73,14 +70,20 @@ def container_of(pod: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(next((c for c in containers if c.get("name") == name), containers[0]))
 
 
+def argv_of_pod(pod: dict[str, Any], name: str) -> list[str]:
+    """The command line of that container."""
+    container = container_of(pod, name)
+    return [*(container.get("command") or []), *(container.get("args") or [])]
+
+
 def static_pod(pod: dict[str, Any], name: str, table: list[_process.Process]) -> dict[str, Any]:
     """A manifest beside the process that should run from it."""
-    container = container_of(pod, name)
-    argv = [*(container.get("command") or []), *(container.get("args") or [])]
+    image = container_of(pod, name).get("image")
+    argv = argv_of_pod(pod, name)
     running = _process.named(table, name)
     return {
-        "image": container.get("image"),
-        "version": image_version(str(container.get("image"))),
+        "image": image,
+        "version": image_version(str(image)),
         "running": bool(running),
         "current": any(process.argv == argv for process in running),
         "pid": running[-1].pid if running else None,
@@ -93,6 +96,16 @@ def option_of(argv: list[str], flag: str) -> Optional[str]:
     """The value of ``--flag`` in a command line."""
     values = [value for found, value in _kubelet.flags_of_argv(argv) if found == flag]
     return values[-1] if values else None
+
+
+def local_address(argv: list[str]) -> tuple[str, int]:
+    """Where the API server of this host with that command line is asked, past any load balancer."""
+    address = option_of(argv, "--advertise-address") or option_of(argv, "--bind-address") or ""
+    return WILDCARDS.get(address, address), int(option_of(argv, "--secure-port") or 6443)
+
+
+def local_server(access: Access, argv: list[str], timeout: float = 3.0) -> ApiServer:
+    return ApiServer(access, *local_address(argv), timeout)
 
 
 def runtime_name(endpoint: Optional[str], table: list[_process.Process]) -> str:
@@ -138,10 +151,9 @@ def addresses_in(shown: str) -> list[str]:
 class Gatherer:
     """Reads one host. Each part fails by itself: what could not be read is null and said in ``problems``."""
 
-    def __init__(self, kubeconfig: str, patches_dir: Optional[str] = None, runner: Runner = run) -> None:
+    def __init__(self, kubeconfig: str, patches_dir: Optional[str] = None) -> None:
         self.kubeconfig = kubeconfig
         self.patches_dir = patches_dir
-        self.runner = runner
         self.problems: list[str] = []
         self.table = list(_process.processes())
         self.began = time.time()
@@ -156,19 +168,11 @@ class Gatherer:
             self.problems.append(f"{getattr(look, '__name__', 'A part')} could not be read: {error!r}.")
         return None
 
-    def said_version(self, argv: list[str]) -> Optional[str]:
-        """The version that a program prints, or None when it is not installed."""
-        try:
-            done = self.runner(argv, timeout=10)
-        except CareError:
-            return None
-        return _kubelet.version_in(done.out) if done.rc == 0 else None
-
     def node_name(self) -> Optional[str]:
         """The Node that this host's kubelet is, by its own client certificate."""
         pem = read_text(_KUBELET_CERTIFICATE)
         if pem is None and os.path.exists(KUBELET_CONF):
-            pem = access_of(_offline.read_kubeconfig(KUBELET_CONF, self.runner), KUBELET_CONF).certificate
+            pem = access_of(_offline.read_kubeconfig(KUBELET_CONF), KUBELET_CONF).certificate
         der = _certificate.der_of_pem(pem or "")
         name = _certificate.subject_common_name(der) if der else None
         return name[len(_NODE_PREFIX) :] if name and name.startswith(_NODE_PREFIX) else None
@@ -181,13 +185,13 @@ class Gatherer:
         """Static pod manifests and the kubelet's configuration by path, read by one kubectl."""
         paths = [f"{MANIFESTS}/{name}.yaml" for name in COMPONENTS] + [_kubelet.CONFIG_FILE]
         paths = [path for path in paths if os.path.isfile(path)]
-        return dict(zip(paths, _offline.read_objects(paths, self.runner))) if paths else {}
+        return dict(zip(paths, _offline.read_objects(paths))) if paths else {}
 
     def addresses(self) -> list[str]:
-        return addresses_in(self.runner(["ip", "-json", "address"], timeout=10).out)
+        return addresses_in(run(["ip", "-json", "address"], timeout=10).out)
 
     def packages(self) -> dict[str, Any]:
-        manager = manager_of_host(self.runner)
+        manager = manager_of_host()
         if manager is None:
             return {"manager": "none", "installed": {}, "held": [], "interrupted": False}
         return manager.overview()
@@ -197,20 +201,19 @@ class Gatherer:
         names = sorted(os.listdir(self.patches_dir)) if self.patches_dir and os.path.isdir(self.patches_dir) else []
         value = None
         for name, kind in kubelet_patches(names):
-            set_to = _offline.apply_fragment(os.path.join(str(self.patches_dir), name), kind, self.runner)
+            set_to = _offline.apply_fragment(os.path.join(str(self.patches_dir), name), kind)
             value = set_to.get("failCgroupV1", value)
         return value is False
 
     def api(self, argv: list[str]) -> dict[str, Any]:
         """The local API server, asked past any load balancer."""
-        address = option_of(argv, "--advertise-address") or "127.0.0.1"
-        port = int(option_of(argv, "--secure-port") or 6443)
+        address, port = local_address(argv)
         found: dict[str, Any] = {"address": address, "port": port, "reachable": False, "version": None}
         found.update(kube_system_uid=None, error=None)
         server = None
         try:
-            access = access_of(_offline.read_kubeconfig(self.kubeconfig, self.runner), self.kubeconfig)
-            server = ApiServer(access, address, port)
+            access = access_of(_offline.read_kubeconfig(self.kubeconfig), self.kubeconfig)
+            server = local_server(access, argv, 5.0)
             found["version"] = server.get("/version").get("gitVersion")
             found["reachable"] = True
             found["kube_system_uid"] = server.get("/api/v1/namespaces/kube-system")["metadata"]["uid"]
@@ -235,7 +238,7 @@ class Gatherer:
         reasons = _kubelet.why_stale(
             process.started, same, unit.needs_reload, _kubelet.changed_times([config_file, *files])
         )
-        running = installed if same else self.said_version([f"/proc/{process.pid}/exe", "--version"])
+        running = installed if same else _kubelet.said_version([f"/proc/{process.pid}/exe", "--version"], run)
         found.update(running=running, started=round(process.started, 2), pid=process.pid)
         found.update(stale=bool(reasons), stale_because=reasons)
         return found
@@ -243,7 +246,7 @@ class Gatherer:
     def runtime(self, endpoint: Optional[str]) -> dict[str, Any]:
         name = runtime_name(endpoint, self.table)
         running = _process.named(self.table, {"containerd": "containerd", "cri-o": "crio"}.get(name, ""))
-        version = self.said_version([f"/proc/{running[0].pid}/exe", "--version"]) if running else None
+        version = _kubelet.said_version([f"/proc/{running[0].pid}/exe", "--version"], run) if running else None
         return {"name": name, "version": version, "endpoint": endpoint}
 
     def gather(self) -> dict[str, Any]:
@@ -254,10 +257,10 @@ class Gatherer:
                 return pool.submit(self.part, look)
 
             objects_later = start(self.objects)
-            unit_later = start(lambda: _kubelet.look_at_unit(self.runner))
-            kubelet_later = start(lambda: self.said_version(["kubelet", "--version"]))
-            kubeadm_later = start(lambda: self.said_version(["kubeadm", "version", "-o", "short"]))
-            kubectl_later = start(lambda: self.said_version(["kubectl", "version", "--client", "-o", "json"]))
+            unit_later = start(lambda: _kubelet.look_at_unit(run))
+            kubelet_later = start(lambda: _kubelet.said_version(["kubelet", "--version"], run))
+            kubeadm_later = start(lambda: _kubelet.said_version(["kubeadm", "version", "-o", "short"], run))
+            kubectl_later = start(lambda: _kubelet.said_version(["kubectl", "version", "--client", "-o", "json"], run))
             packages_later, addresses_later = start(self.packages), start(self.addresses)
             node_later, patches_later = start(self.node_name), start(self.patches_fail_cgroup_v1)
 

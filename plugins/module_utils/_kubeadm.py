@@ -13,7 +13,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._traps import 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-WORKER_IMAGES = ("kube-proxy", "coredns", "pause")
 _ADVICE = ("To see the stack", "[preflight] If")
 
 

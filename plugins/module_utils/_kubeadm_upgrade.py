@@ -22,7 +22,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _offline,
     _record,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Recorder, environment
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, environment, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
@@ -71,7 +71,7 @@ class Upgrade:
         self.options = options
         self.directory = directory
         self.target = options.version
-        self.runner = Recorder()
+        self.runner: Runner = run
         self.deadline = Deadline(options.timeout, "timeout")
         self.results: dict[str, Any] = {"changed": False}
         self.detour = _kubelet_detour.Detour(self.runner, options.timeout)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import glob
-import http.client
 import os
 import re
 import shlex
@@ -15,6 +14,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ask
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process, named
 
 FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"  # the only one that kubeadm itself cleans of removed flags
@@ -134,10 +135,10 @@ def running_kubelet(table: list[Process], unit: Unit) -> Optional[Process]:
     return kubelets[-1] if kubelets else None
 
 
-def same_binary(process: Process, path: str, proc: str = "/proc") -> bool:
+def same_binary(process: Process, path: str) -> bool:
     """Whether the process runs the very file that is installed now; a package upgrade puts another one in its place."""
     try:
-        ours, installed = os.stat(os.path.join(proc, str(process.pid), "exe")), os.stat(path)
+        ours, installed = os.stat(f"/proc/{process.pid}/exe"), os.stat(path)
     except OSError:
         return False
     return (ours.st_dev, ours.st_ino) == (installed.st_dev, installed.st_ino)
@@ -166,6 +167,26 @@ def version_in(said: str) -> Optional[str]:
     return found.group(1) if found else None
 
 
+def said_version(argv: Sequence[str], runner: Runner) -> Optional[str]:
+    """The version that a program prints; None when it cannot be run, or fails."""
+    try:
+        done = runner(list(argv), timeout=10)
+    except CareError:
+        return None
+    return version_in(done.out) if done.rc == 0 else None
+
+
+def restart(runner: Runner, timeout: float) -> None:
+    """Start it anew from the files as they are now.
+
+    :raises CareError: systemd does not do that.
+    """
+    for argv in (["systemctl", "daemon-reload"], ["systemctl", "restart", "kubelet.service"]):
+        done = runner(argv, timeout=timeout)
+        if done.rc != 0:
+            raise CareError(f"{' '.join(argv)} fails: {done.last_words}")
+
+
 def installed_path() -> Optional[str]:
     """Where the kubelet is installed."""
     path = shutil.which("kubelet", path=os.environ.get("PATH", "") + ":/usr/local/bin:/usr/bin:/opt/bin")
@@ -181,14 +202,4 @@ def healthz_of(config: dict[str, Any]) -> Optional[tuple[str, int]]:
 
 def healthz(where: Optional[tuple[str, int]]) -> Optional[str]:
     """Ask the kubelet's own health port; None when it is well, or switched off."""
-    if where is None:
-        return None
-    connection = http.client.HTTPConnection(*where, timeout=3)
-    try:
-        connection.request("GET", "/healthz")
-        answer = connection.getresponse()
-        return None if answer.status == 200 else f"its /healthz answers {answer.status}"
-    except (OSError, http.client.HTTPException) as error:
-        return f"its /healthz on {where[0]}:{where[1]} does not answer ({error})"
-    finally:
-        connection.close()
+    return ask(*where, "/healthz") if where else None

@@ -22,8 +22,9 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubelet, _offline, _process
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import condition, is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access, ApiServer
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access, ApiServer, ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import write_private
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory
@@ -144,10 +145,7 @@ class Detour:
 
     def restart(self, more: Callable[[float], Optional[str]]) -> None:
         began = time.time()
-        for argv in (["systemctl", "daemon-reload"], ["systemctl", "restart", "kubelet.service"]):
-            done = self.runner(argv, timeout=60)
-            if done.rc != 0:
-                raise CareError(f"{' '.join(argv)} fails: {done.last_words}")
+        _kubelet.restart(self.runner, timeout=60)
         config = _offline.read_objects([_kubelet.CONFIG_FILE])[0]
         wait_until(
             lambda: _kubelet.healthz(_kubelet.healthz_of(config)) or more(began),
@@ -162,14 +160,8 @@ def ready_server(access: Access, addresses: list[str]) -> Optional[str]:
     """The first of these API servers that says that it is ready."""
     for address in addresses:
         host, _colon, port = address.rpartition(":")
-        server = ApiServer(access, host.strip("[]"), int(port))
-        try:
-            server.text("/readyz")
-        except CareError:
-            continue
-        finally:
-            server.close()
-        return address
+        if ready(ApiServer(access, host.strip("[]"), int(port))) is None:
+            return address
     return None
 
 
@@ -180,10 +172,9 @@ def _remove(path: str) -> None:
 
 def _not_ready(node: dict[str, Any], since: float) -> Optional[str]:
     """kubeadm begins on no master whose Node is not Ready, and a kubelet may say so just after its start."""
-    for condition in (node.get("status") or {}).get("conditions") or []:
-        if condition.get("type") == "Ready":
-            beat = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
-            if condition.get("status") == "True" and str(condition.get("lastHeartbeatTime")) >= beat:
-                return None
-            return f"its Node is not Ready: {condition.get('message')}"
-    return "its Node says nothing of being Ready"
+    told = condition(node, "Ready")
+    if not told:
+        return "its Node says nothing of being Ready"
+    beat = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
+    fresh = is_ready(node) and str(told.get("lastHeartbeatTime")) >= beat
+    return None if fresh else f"its Node is not Ready: {told.get('message')}"

@@ -38,6 +38,7 @@ class Restart:
         self.target = step.target
         self.runner = step.runner
         self.began: Optional[float] = None
+        self._config: Optional[dict[str, Any]] = None
 
     def run(self) -> None:
         """Restart the kubelet when that makes a difference, and prove that the new one stays."""
@@ -57,10 +58,10 @@ class Restart:
         if host["role"] == "master":  # a kubelet of another minor makes etcd's pod anew
             self.step.results["leader_moved"] = self.step.lead_elsewhere()
         self.began = began = time.time()
-        for argv in (["systemctl", "daemon-reload"], ["systemctl", "restart", "kubelet.service"]):
-            done = self.runner(argv, timeout=120)
-            if done.rc != 0:
-                raise CareError(f"{' '.join(argv)} fails: {done.last_words}", evidence=self.kubelet_evidence())
+        try:
+            _kubelet.restart(self.runner, timeout=120)
+        except CareError as error:
+            raise type(error)(error.message, **error.results, evidence=self.kubelet_evidence()) from error
         process = self.new_kubelet(kubelet["pid"])
         self.static_pods_settle(host, process.started)
         seconds = round(time.time() - began, 1)
@@ -139,7 +140,7 @@ class Restart:
             wait_until(look, patience, "The static pods run under the new kubelet", passes=2)
 
     def kubelet_config(self) -> dict[str, Any]:
-        if not hasattr(self, "_config"):
+        if self._config is None:
             self._config = _offline.read_objects([_kubelet.CONFIG_FILE])[0]
         return self._config
 

@@ -18,6 +18,14 @@ from urllib.parse import urlsplit
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._trust import trusting
 
+WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+_TIMEOUT = 3.0
+
+
+def host_port(address: str, port: int) -> str:
+    """Both as a URL has them."""
+    return f"[{address}]:{port}" if address.count(":") > 1 else f"{address}:{port}"
+
 
 class Unreachable(CareError):
     """Nothing listens where an API server should: it serves nobody."""
@@ -127,3 +135,36 @@ class ApiServer:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def ready(server: ApiServer) -> Optional[str]:
+    """None when an API server takes requests, else what is wrong."""
+    try:
+        server.text("/readyz")
+        return None
+    except CareError as error:
+        return error.message.rstrip(".")
+    finally:
+        server.close()
+
+
+def ask(address: str, port: int, path: str, tls: Optional[ssl.SSLContext] = None) -> Optional[str]:
+    """GET ``path`` of any server; None when it answers 200, else what is wrong."""
+    where = host_port(address, port)
+    if tls:
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            address, port, timeout=_TIMEOUT, context=tls
+        )
+    else:
+        connection = http.client.HTTPConnection(address, port, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = " ".join(answer.read(4096).decode(errors="replace").split())
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate on {where} is not trusted ({error.verify_message})"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{path} on {where} does not answer ({error})"
+    finally:
+        connection.close()
+    return None if answer.status == 200 else f"{path} on {where} answers {answer.status}: {body[:300] or 'nothing'}"

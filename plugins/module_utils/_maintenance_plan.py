@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._capacity import is_ready
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import Cordon, read_cordon
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import host_port
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._plan import batch_size
 
 PURPOSE = "maintenance"
@@ -277,11 +278,7 @@ def share_of(written: str) -> int:
 def api_servers(view: View) -> dict[str, str]:
     """By master, its own API server, as the gates ask it past any load balancer."""
     found = {name: (view.hosts.get(name) or {}).get("api") for name in view.request.masters}
-    return {
-        name: f"[{api['address']}]:{api['port']}" if ":" in api["address"] else f"{api['address']}:{api['port']}"
-        for name, api in found.items()
-        if api
-    }
+    return {name: host_port(api["address"], api["port"]) for name, api in found.items() if api}
 
 
 def with_answers(view: View, answers: Mapping[str, bool]) -> View:

@@ -42,9 +42,9 @@ def read_objects(paths: Sequence[str], runner: Runner = run) -> list[dict[str, A
     return _annotate([word for path in paths for word in ("-f", path)], ", ".join(paths), runner)
 
 
-def read_text(text: str, what: str, runner: Runner = run) -> dict[str, Any]:
+def read_text(text: str, what: str) -> dict[str, Any]:
     """The one object of a YAML text."""
-    found = _annotate(["-f", "-"], what, runner, stdin=text)
+    found = _annotate(["-f", "-"], what, run, stdin=text)
     if len(found) != 1:
         raise CareError(f"{what} holds {len(found)} objects where one is expected.")
     return found[0]

@@ -43,7 +43,7 @@ def _cluster_of(auth: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[st
     """Where the connection comes from, in words, and its cluster entry."""
     given = auth.get("kubeconfig")
     if isinstance(given, Mapping):
-        return "The kubeconfig", _current(dict(given), auth.get("context"), "")
+        return "The kubeconfig", _current(dict(given), auth.get("context"))
     if auth.get("host") and not given:
         return "The connection option host", {}
     in_pod = environ.get("KUBERNETES_SERVICE_HOST") and os.path.exists(_SERVICE_ACCOUNT_CA)
@@ -55,7 +55,7 @@ def _cluster_of(auth: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[st
         }
     paths = str(given or environ.get("KUBECONFIG") or "~/.kube/config").split(os.pathsep)
     merged = _merge([os.path.expanduser(path) for path in paths if path])
-    return f"The kubeconfig {os.pathsep.join(paths)}", _current(merged, auth.get("context"), "")
+    return f"The kubeconfig {os.pathsep.join(paths)}", _current(merged, auth.get("context"))
 
 
 def _merge(paths: list[str]) -> dict[str, Any]:
@@ -83,8 +83,9 @@ def _merge(paths: list[str]) -> dict[str, Any]:
     return merged
 
 
-def _current(config: dict[str, Any], context: Optional[str], cluster: str) -> dict[str, Any]:
+def _current(config: dict[str, Any], context: Optional[str]) -> dict[str, Any]:
     wanted = context or config.get("current-context")
+    cluster = ""
     for entry in config.get("contexts") or []:
         if entry.get("name") == wanted:
             cluster = (entry.get("context") or {}).get("cluster", "")

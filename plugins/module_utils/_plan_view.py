@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubeadm
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import condition, is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import read_cordon
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import host_port
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import CORDON_TAINT
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
@@ -87,9 +89,7 @@ def image_version(image: Optional[str]) -> Optional[Version]:
 def endpoint(api: dict[str, Any]) -> Optional[str]:
     """Address and port of an API server, as a URL has them."""
     address = str(api.get("address") or "")
-    if not address:
-        return None
-    return f"[{address}]:{api.get('port')}" if address.count(":") > 1 else f"{address}:{api.get('port')}"
+    return host_port(address, api["port"]) if address else None
 
 
 class View:
@@ -144,13 +144,11 @@ class View:
 
     def not_ready(self, node: dict[str, Any]) -> Optional[str]:
         """Why a node is not Ready, or None."""
-        for condition in node.get("status", {}).get("conditions") or []:
-            if condition.get("type") == "Ready":
-                if condition.get("status") == "True":
-                    return None
-                said = condition.get("message") or condition.get("reason") or ""
-                return str(said) or f"its Ready condition is {condition.get('status')}"
-        return "it has never reported a Ready condition"
+        told = condition(node, "Ready")
+        if not told:
+            return "it has never reported a Ready condition"
+        said = told.get("message") or told.get("reason") or f"its Ready condition is {told.get('status')}"
+        return None if is_ready(node) else str(said)
 
     def others_for(self, name: str) -> list[str]:
         """Nodes that could take this one's pods: they have no taint that it does not have. Cordons are left aside."""

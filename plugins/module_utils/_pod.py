@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import is_ready
+
 _MIRROR = "kubernetes.io/config.mirror"
 # Kubernetes puts it on every cordoned node.
 CORDON_TAINT: Mapping[str, Any] = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
@@ -102,7 +104,7 @@ def read_pod(found: Mapping[str, Any]) -> Pod:
         name=metadata["name"],
         node=spec.get("nodeName") or "",
         phase=status.get("phase") or "",
-        ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
+        ready=is_ready(found),
         created=metadata.get("creationTimestamp") or "",
         terminating=_asked_to_leave(metadata),
         controller=owner and Controller(owner["kind"], owner.get("apiVersion") or "", owner["name"], owner["uid"]),

@@ -43,6 +43,23 @@ class Process(NamedTuple):
         return " ".join(words[:4])
 
 
+def read_text(path: str) -> Optional[str]:
+    """A small file's text, or None when it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def link(path: str) -> str:
+    """Where a link leads; empty when it is none, or is gone."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
 def _boot_time(proc: str) -> float:
     """Epoch of the boot by today's clock, to the hundredth; btime in /proc/stat is cut to whole seconds."""
     with open(os.path.join(proc, "uptime"), encoding="ascii") as uptime:
@@ -66,10 +83,7 @@ def read(pid: int, proc: str = "/proc", boot: Optional[float] = None) -> Optiona
         return None
     if argv == [""] or stat[stat.rindex(")") + 2] == "Z":
         return None
-    try:
-        exe = os.readlink(os.path.join(base, "exe"))
-    except OSError:
-        exe = ""
+    exe = link(os.path.join(base, "exe"))
     exe = exe[: -len(_DELETED)] if exe.endswith(_DELETED) else exe
     boot = _boot_time(proc) if boot is None else boot
     return Process(pid, exe, argv, started(stat, boot, os.sysconf("SC_CLK_TCK")))

@@ -12,6 +12,7 @@ import time
 from typing import Any, Optional
 from urllib.parse import quote
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access, ApiServer
 
@@ -136,10 +137,8 @@ def not_ready(nodes: list[dict[str, Any]], leases: list[dict[str, Any]], since: 
     found = {}
     for node in nodes:
         name = node["metadata"]["name"]
-        conditions = (node.get("status") or {}).get("conditions") or []
-        ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
         heard = renewals.get(name, 0.0) >= since
-        if not ready or not heard:
+        if not is_ready(node) or not heard:
             found[name] = heard
     return found
 

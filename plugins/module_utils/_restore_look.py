@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from typing import Any, NamedTuple, Optional
 
@@ -31,28 +30,25 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
     COMPONENTS,
     container_of,
     image_version,
+    local_server,
     option_of,
-    read_text,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet import said_version
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import read_text
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_api import lock_now, nodes_now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import data_on_disk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_tls import own_obstacles, peer_obstacles
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
-    Prober,
-    etcd_settings,
-    local_server,
-)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, etcd_settings
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import free_bytes
 
 _TIMEOUT = 3.0
 _FOR_KUBELET = 20.0  # systemd starts one that has ended after 10 s
-_VERSION = re.compile(r"\bv?(\d+\.\d+\.\d+)")
 
 
 def argv_of(service: Service, runner: Runner) -> list[str]:
@@ -69,13 +65,7 @@ def version_of(service: Service, runner: Runner) -> Optional[str]:
         return image_version(str(container_of(service.pod, service.name).get("image")))
     argv = argv_of(service, runner)
     program = f"/proc/{service.processes[-1].pid}/exe" if service.processes else "".join(argv[:1])
-    if service.unit is None or not program:
-        return None
-    try:
-        found = _VERSION.search(runner([program, "--version"], timeout=10).out)
-    except CareError:
-        return None
-    return found.group(1) if found else None
+    return said_version([program, "--version"], runner) if service.unit and program else None
 
 
 def component(service: Service, runner: Runner) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import os
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import settings
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import argv_of_pod
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
 
 _CLUSTER, _STATE = "--initial-cluster=", "--initial-cluster-state="
@@ -64,8 +65,7 @@ def put_back(host: Host, kept: str) -> None:
     if not os.path.exists(kept) or not (etcd.manifests or etcd.parked):
         return
     path = manifest_of(etcd)
-    containers = (host.pods([kept])[kept].get("spec") or {}).get("containers") or [{}]
-    flags = settings([*(containers[0].get("command") or []), *(containers[0].get("args") or [])])
+    flags = settings(argv_of_pod(host.pods([kept])[kept], "etcd"))
     cluster = settings(argv_of(etcd)).get("initial-cluster", "")
     if text_of(path) == told(text_of(kept), flags, cluster):
         _record.write_private(path, text_of(kept).encode(), mode=os.stat(path).st_mode & 0o777)

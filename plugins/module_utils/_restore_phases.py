@@ -14,6 +14,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import parse_cluster
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import local_server
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree import (
     Agreement,
     before,
@@ -42,11 +43,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo 
     places_of,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
-    Prober,
-    etcd_settings,
-    local_server,
-)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, etcd_settings
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

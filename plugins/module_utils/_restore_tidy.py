@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import local_server
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_orphans import orphans
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, local_server
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
 if TYPE_CHECKING:

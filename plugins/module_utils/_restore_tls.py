@@ -13,7 +13,7 @@ from typing import Optional
 from urllib.parse import urlsplit
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate import der_of_pem, not_after, stands_for
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import read_text
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import read_text
 
 _OUTAGE = 3600.0  # seconds in which a certificate must not end
 

@@ -17,11 +17,12 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discover
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
     COMPONENTS,
     MANIFESTS,
+    argv_of_pod,
     container_of,
     option_of,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import parse_properties
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process, link, read_text
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import DIRECTORY
 
 RUNTIME = "container-runtime"
@@ -61,10 +62,8 @@ def is_pod_of(pod: dict[str, Any], name: str, path: str) -> bool:
     """Whether a manifest is this component's, whatever its file is called; that counts when nothing can read it."""
     if not pod:
         return os.path.basename(path).split(".")[0] == name
-    container = container_of(pod, name)
-    command = [*(container.get("command") or []), *(container.get("args") or [])]
-    named = (pod.get("metadata") or {}).get("name") == name or container.get("name") == name
-    return named or os.path.basename(command[0] if command else "") == name
+    named = name in ((pod.get("metadata") or {}).get("name"), container_of(pod, name).get("name"))
+    return named or os.path.basename("".join(argv_of_pod(pod, name)[:1])) == name
 
 
 def manifest_files(directory: str) -> list[str]:
@@ -116,8 +115,7 @@ class Service(NamedTuple):
         """The command line of the process, else of the manifest."""
         if self.processes:
             return self.processes[-1].argv
-        container = container_of(self.pod, self.name)
-        return [*(container.get("command") or []), *(container.get("args") or [])]
+        return argv_of_pod(self.pod, self.name)
 
     @property
     def state(self) -> str:
@@ -154,17 +152,10 @@ class Host:
         return list(_process.processes(self.proc))
 
     def home(self, process: Process) -> Home:
-        try:
-            with open(os.path.join(self.proc, str(process.pid), "cgroup"), encoding="utf-8") as file:
-                return home_of(file.read())
-        except OSError:
-            return Home(None, None)
+        return home_of(read_text(os.path.join(self.proc, str(process.pid), "cgroup")) or "")
 
     def _network(self, pid: str) -> str:
-        try:
-            return os.readlink(os.path.join(self.proc, pid, "ns", "net"))
-        except OSError:
-            return ""
+        return link(os.path.join(self.proc, pid, "ns", "net"))
 
     def processes(self, name: str, table: Optional[list[Process]] = None) -> list[Process]:
         """The component's own processes, oldest first: no other cluster's that runs in this one's pods."""
@@ -204,7 +195,7 @@ class Host:
 
     def _known_unit(self, name: str) -> Optional[Unit]:
         names = [self.runtime_unit()] if name == RUNTIME else [f"{unit}.service" for unit in _UNITS[name]]
-        remembered = _text(os.path.join(self.parking(name), UNIT_FILE)).strip()
+        remembered = (read_text(os.path.join(self.parking(name), UNIT_FILE)) or "").strip()
         names = [remembered, *names] if remembered else names
         for unit_name in names:
             unit = self.unit(unit_name)
@@ -241,7 +232,7 @@ class Host:
         running = self.processes("kubelet")
         flag = option_of(running[-1].argv, "--container-runtime-endpoint") if running else None
         if not flag and not self.kubelet_config().get("containerRuntimeEndpoint"):
-            texts = {path: _text(path) for path in (_kubelet.FLAGS_FILE, "/etc/default/kubelet") if _text(path)}
+            texts = {path: read_text(path) or "" for path in (_kubelet.FLAGS_FILE, "/etc/default/kubelet")}
             flag = _kubelet.flag_value(_kubelet.flags(texts, []), "--container-runtime-endpoint")
         return str(flag or self.kubelet_config().get("containerRuntimeEndpoint") or "")
 
@@ -341,11 +332,3 @@ def _identity(path: str) -> tuple[str, int, int]:
     except OSError:
         return path, 0, 0
     return path, about.st_ino, about.st_mtime_ns
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

@@ -11,15 +11,10 @@ from urllib.parse import urlsplit
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import judge, observe
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import option_of
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, Unreachable
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import local_server, option_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, Unreachable, ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Service
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
-    Prober,
-    etcd_access,
-    local_server,
-    ready,
-)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, etcd_access
 
 _SLICES = (
     "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io/service-name=kubernetes"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import glob
 import math
@@ -26,16 +27,17 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client i
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
     container_of,
     image_version,
+    local_server,
     option_of,
-    read_text,
     static_pod,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import access_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import read_text
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service, manifest_files
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import (
     Prober,
     etcd_access,
-    local_server,
+    etcd_settings,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_timer import DeadMan
 
@@ -144,11 +146,7 @@ class Describer:
         tagged = image_version(str(container_of(service.pod, service.name).get("image")))
         if tagged or not service.processes:
             return tagged.split("-")[0] if tagged and service.name == "etcd" else tagged
-        try:
-            done = self.host.runner([f"/proc/{service.processes[-1].pid}/exe", "--version"], timeout=10)
-        except CareError:
-            return None
-        return _kubelet.version_in(done.out) if done.rc == 0 else None
+        return _kubelet.said_version([f"/proc/{service.processes[-1].pid}/exe", "--version"], self.host.runner)
 
     def log_directory(self, service: Service) -> Optional[str]:
         """Where the kubelet keeps the logs of a static pod's containers."""
@@ -218,11 +216,10 @@ class Describer:
 
     def certificates(self, service: Service) -> list[dict[str, Any]]:
         """Every certificate that the component shows to others, with its end."""
-        environment = {}
-        if service.name == "etcd" and service.running:
-            pids = {process.pid for process in service.processes}
-            environment = next((env for pid, _argv, env in _etcd_discovery.processes() if pid in pids), {})
-        settings = _etcd_discovery.settings(["", *service.argv], environment)
+        settings = _etcd_discovery.settings(["", *service.argv])
+        if service.name == "etcd":
+            with contextlib.suppress(CareError):
+                settings = etcd_settings(service, self.host.runner)
         paths = [settings[flag] for flag in _CERTIFICATES.get(service.name, ()) if settings.get(flag)]
         if service.name == "kubelet":
             paths += [path for path in _KUBELETS_OWN if os.path.exists(path)]

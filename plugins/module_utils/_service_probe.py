@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import socket
@@ -18,43 +17,25 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_d
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import KUBELET_CONF, option_of, read_text
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet import healthz_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import (
+    KUBELET_CONF,
+    local_server,
+    option_of,
+)
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet import healthz, healthz_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import WILDCARDS, access_of, ask, ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access as ApiAccess
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, access_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_kubeconfig
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import link, read_text
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import RUNTIME, Host, Service
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._trust import trusting
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
 
 _SECURE_PORTS = {"kube-controller-manager": 10257, "kube-scheduler": 10259}
-_WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _TIMEOUT = 3.0
 _LISTEN = "0A"
 _H2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"  # and an empty SETTINGS frame
 _H2_SETTINGS = 0x04
-
-
-def ask(address: str, port: int, path: str, tls: Optional[ssl.SSLContext] = None) -> Optional[str]:
-    """GET ``path``; well is a 200."""
-    where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    if tls:
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            address, port, timeout=_TIMEOUT, context=tls
-        )
-    else:
-        connection = http.client.HTTPConnection(address, port, timeout=_TIMEOUT)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = " ".join(answer.read(4096).decode(errors="replace").split())
-    except ssl.SSLCertVerificationError as error:
-        return f"its certificate on {where} is not trusted ({error.verify_message})"
-    except (OSError, http.client.HTTPException) as error:
-        return f"{path} on {where} does not answer ({error})"
-    finally:
-        connection.close()
-    return None if answer.status == 200 else f"{path} on {where} answers {answer.status}: {body[:300] or 'nothing'}"
 
 
 # --- who listens
@@ -82,10 +63,7 @@ def listens_itself(pid: int, port: int, proc: str = "/proc") -> Optional[str]:
     except OSError:
         return f"process {pid} is gone"
     for name in names:
-        try:
-            found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(f"{proc}/{pid}/fd/{name}"))
-        except OSError:
-            continue
+        found = re.fullmatch(r"socket:\[(\d+)\]", link(f"{proc}/{pid}/fd/{name}"))
         if found and found.group(1) in wanted:
             return None
     return f"another process than {pid} listens on its port {port}"
@@ -106,27 +84,7 @@ def with_own_certificate(service: Service, proc: str = "/proc") -> Optional[str]
     port = int(option_of(service.argv, "--secure-port") or _SECURE_PORTS[service.name])
     bound = option_of(service.argv, "--bind-address") or ""
     problem = listens_itself(service.processes[-1].pid, port, proc)
-    return problem or ask(_WILDCARDS.get(bound, bound), port, "/healthz", _untrusting())
-
-
-# --- the API server
-
-
-def local_server(access: ApiAccess, argv: list[str], timeout: float = _TIMEOUT) -> ApiServer:
-    """This host's own API server, past any load balancer."""
-    address = option_of(argv, "--advertise-address") or option_of(argv, "--bind-address") or ""
-    return ApiServer(access, _WILDCARDS.get(address, address), int(option_of(argv, "--secure-port") or 6443), timeout)
-
-
-def ready(server: ApiServer) -> Optional[str]:
-    """Whether an API server takes requests."""
-    try:
-        server.text("/readyz")
-        return None
-    except CareError as error:
-        return error.message.rstrip(".")
-    finally:
-        server.close()
+    return problem or ask(WILDCARDS.get(bound, bound), port, "/healthz", _untrusting())
 
 
 # --- etcd
@@ -150,8 +108,7 @@ def etcd_access(service: Service, wanted: Access, runner: Runner = run) -> Acces
     """How to ask this host's etcd."""
     if all(wanted):
         return wanted
-    server = next((argv for _pid, argv, _environment in _etcd_discovery.processes(program="kube-apiserver")), [])
-    return _etcd_discovery.choose_access(etcd_settings(service, runner), wanted, server)
+    return _etcd_discovery.choose_access(etcd_settings(service, runner), wanted, _etcd_discovery.server_argv())
 
 
 def ask_etcd(access: Access, path: str, port: int) -> Optional[str]:
@@ -237,8 +194,7 @@ class Prober:
             if service.name == "etcd":
                 return etcd_works(etcd_access(service, self.etcd))
             if service.name == "kubelet":
-                where = healthz_of(self.host.kubelet_config())
-                return ask(where[0], where[1], "/healthz") if where else None
+                return healthz(healthz_of(self.host.kubelet_config()))
             if service.name == RUNTIME:
                 return speaks_grpc(self.host.runtime_endpoint() or "/run/containerd/containerd.sock")
             return with_own_certificate(service, self.host.proc)

@@ -15,10 +15,10 @@ from typing import Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _process, _record, _service_manifest
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import option_of
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import UNIT_FILE, Service
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, etcd_settings, ready
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, etcd_settings
 
 _DEFAULT_GRACE = 30
 _BLIND_KUBELET = 5.0  # seconds for a kubelet that may not clean up at all

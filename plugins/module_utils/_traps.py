@@ -316,10 +316,10 @@ _PLACES: dict[str, Callable[[Trap, dict[str, Any], Surroundings], Optional[str]]
 # ------------------------------------------------------------------------------------------------ the evaluator
 
 
-def find_traps(host: dict[str, Any], around: Surroundings, traps: tuple[Trap, ...] = TRAPS) -> Iterator[Hit]:
+def find_traps(host: dict[str, Any], around: Surroundings) -> Iterator[Hit]:
     """Traps that bite this host at the target, in the table's order; of two limits on one thing only the first."""
     seen_limits = set()
-    for trap in traps:
+    for trap in TRAPS:
         if around.target.series < trap.since:
             continue
         seen = _PLACES[trap.place](trap, host, around)

@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import read_text
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import read_text
 
 _PROPERTIES = "LoadState,ExecStart,Environment,EnvironmentFiles,User,Group"
 _ARGV = re.compile(r"argv\[\]=(.*?) ; ignore_errors=")

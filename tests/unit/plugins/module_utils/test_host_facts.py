@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 from typing import Any, Optional
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _host_facts
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _host_facts, _local_api, _offline
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process
 
 POD = {
@@ -43,6 +45,36 @@ def test_a_static_pod_is_compared_with_the_process(table: list[Process], running
     assert (found["running"], found["current"], found["version"]) == (running, current, "1.34.4")
     assert _host_facts.option_of(found["flags"], "--secure-port") == "7443"
     assert _host_facts.option_of(found["flags"], "--advertise-address") == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "where"),
+    [
+        ([], ("127.0.0.1", 6443)),
+        (["--advertise-address=10.0.0.1", "--bind-address=10.0.0.2"], ("10.0.0.1", 6443)),
+        (["--bind-address=10.0.0.2", "--secure-port=7443"], ("10.0.0.2", 7443)),
+        (["--bind-address=0.0.0.0"], ("127.0.0.1", 6443)),
+        (["--bind-address=::"], ("::1", 6443)),
+        (["--advertise-address=0.0.0.0"], ("127.0.0.1", 6443)),
+    ],
+)
+def test_the_api_server_is_asked_where_it_listens(
+    flags: list[str], where: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = Access("https://load-balancer.example.org", "", "", "", "")
+    asked: list[tuple[str, int]] = []
+
+    def text(server: _local_api.ApiServer, _path: str) -> str:
+        asked.append((server.address, server.port))
+        return "{}"
+
+    monkeypatch.setattr(_offline, "read_kubeconfig", lambda _path, *_runner: {})
+    monkeypatch.setattr(_host_facts, "access_of", lambda _found, _path: access)
+    monkeypatch.setattr(_local_api, "trusting", lambda **_ca: ssl.create_default_context())
+    monkeypatch.setattr(_local_api.ApiServer, "text", text)
+    found = _host_facts.Gatherer("/nowhere").api(["kube-apiserver", *flags])
+    assert found["reachable"] and (found["address"], found["port"]) == where
+    assert set(asked) == {where}
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class OnPaper(Upgrade):
         }
         check = params.pop("check", False)
         super().__init__(options_of({**defaults, **params}, check), str(directory))
-        self.runner = self.systemd  # type: ignore[assignment]
+        self.runner = self.systemd
         self.detour: OnPaperDetour = OnPaperDetour(self.systemd)
 
     def host(self) -> dict[str, Any]:

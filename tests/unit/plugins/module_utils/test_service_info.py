@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _service_info
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_discovery, _service_info
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_info import Describer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober
@@ -129,3 +129,18 @@ def test_a_unit_tells_its_version_itself(world: World) -> None:
     row = world.look("etcd")
     assert (row["kind"], row["unit"], row["restarts"], row["last_exit"]) == ("systemd", "etcd.service", 0, None)
     assert [f"/proc/{row['pid']}/exe", "--version"] in world.fake.argvs
+
+
+def test_the_certificates_of_an_etcd_are_found_wherever_its_settings_are(
+    world: World, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [str(tmp_path / name) for name in ("flag.crt", "file.crt")]
+    for path in paths:
+        pathlib.Path(path).write_text(KUBELET)
+    world.fake.start_unit("etcd.service", "/usr/bin/etcd", f"--cert-file={paths[0]}")
+    world.fake.systemctl(["systemctl", "stop", "etcd.service"])
+    row = world.look("etcd")
+    assert (row["state"], [each["file"] for each in row["certificates"]]) == ("stopped", paths[:1])
+    world.fake.start_unit("etcd.service", "/usr/bin/etcd", "--config-file=/etc/etcd.yaml")
+    monkeypatch.setattr(_etcd_discovery, "read_flags", lambda _path, _runner: {"cert-file": paths[1]})
+    assert [each["file"] for each in world.look("etcd")["certificates"]] == paths[1:]

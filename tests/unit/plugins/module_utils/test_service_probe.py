@@ -15,7 +15,7 @@ from typing import Optional
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _service_probe
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _local_api, _service_probe
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -48,11 +48,11 @@ def serving(status: int, body: bytes) -> Iterator[int]:
 
 def test_only_a_200_is_well_and_the_reason_is_told() -> None:
     with serving(200, b"ok") as port:
-        assert _service_probe.ask("127.0.0.1", port, "/healthz") is None
+        assert _local_api.ask("127.0.0.1", port, "/healthz") is None
     with serving(500, b"[-]etcd failed: reason withheld\n") as port:
-        said = _service_probe.ask("127.0.0.1", port, "/readyz")
+        said = _local_api.ask("127.0.0.1", port, "/readyz")
     assert said is not None and "answers 500" in said and "[-]etcd failed" in said
-    said = _service_probe.ask("127.0.0.1", port, "/readyz")
+    said = _local_api.ask("127.0.0.1", port, "/readyz")
     assert said is not None and "does not answer" in said
 
 
