@@ -38,7 +38,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot
     check_name,
     default_name,
     existing,
-    iso,
     prove,
     without_text,
 )
@@ -47,6 +46,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_tools im
     ctl_status,
     find_tool,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
     WholeFile,

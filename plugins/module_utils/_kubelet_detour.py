@@ -25,6 +25,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._command impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access, ApiServer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import write_private
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory
 
@@ -182,8 +183,7 @@ def _not_ready(node: dict[str, Any], since: float) -> Optional[str]:
     """kubeadm begins on no master whose Node is not Ready, and a kubelet may say so just after its start."""
     for condition in (node.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "Ready":
-            beat = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
-            if condition.get("status") == "True" and str(condition.get("lastHeartbeatTime")) >= beat:
+            if condition.get("status") == "True" and str(condition.get("lastHeartbeatTime")) >= iso(since):
                 return None
             return f"its Node is not Ready: {condition.get('message')}"
     return "its Node says nothing of being Ready"

@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._health import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import FIELD_MANAGER, Api
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch, iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 NAME = "clustercare"
@@ -118,9 +118,10 @@ def read(lease: Optional[Mapping[str, Any]]) -> Optional[Holder]:
     if identity != f"{purpose}/{run}":
         # Made by hand or by something else: it is a lock all the same, under the name that it shows.
         purpose, run, notes = "something else", identity, {}
-    renewed = epoch(spec.get("renewTime") or spec.get("acquireTime"))
+    renewed = spec.get("renewTime") or spec.get("acquireTime")
     since = notes.get("since") or spec.get("acquireTime")
-    return Holder(purpose, run, Process.of(notes), since, renewed, int(spec.get("leaseDurationSeconds") or 0))
+    ttl = int(spec.get("leaseDurationSeconds") or 0)
+    return Holder(purpose, run, Process.of(notes), since, epoch(renewed) if renewed else None, ttl)
 
 
 def judge(lease: Optional[Mapping[str, Any]], me: Claim, now: float) -> Verdict:
@@ -174,11 +175,6 @@ def refusal(verdict: Verdict, me: Claim) -> str:
         f"{told}. Wait for it; or, when it is known to be dead, run again with -e cluster_lock_takeover={holder.run} "
         f"({_WHERE})."
     )
-
-
-def iso(seconds: float) -> str:
-    """A time as people read it."""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # --- the lease in the API ---------------------------------------------------------------------------------------

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import calendar
 import http.client
 import json
-import time
 from typing import Any, Optional
 from urllib.parse import quote
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access, ApiServer
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 _NODE_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
@@ -122,7 +121,7 @@ def tidy(server: Writer) -> list[str]:
 def renewed(written: Optional[str]) -> float:
     """The epoch of a Lease's renewTime; 0 when there is none."""
     try:
-        return calendar.timegm(time.strptime((written or "").partition(".")[0].rstrip("Z"), "%Y-%m-%dT%H:%M:%S"))
+        return epoch(written or "")
     except ValueError:
         return 0.0
 

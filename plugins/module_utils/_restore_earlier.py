@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks, epoch
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_refusals import cluster_name, has_quorum
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
     DEAD_MAN,
@@ -17,6 +17,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state
     reached,
     standing,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 
 _QUIET = 120.0  # seconds after which a run on another machine counts as gone
 

@@ -20,7 +20,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree
     peer_access,
     serves_peers,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_back import rollback, rollback_api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import Undo
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import agree, join
@@ -47,6 +46,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe
     etcd_settings,
     local_server,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

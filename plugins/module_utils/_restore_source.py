@@ -22,7 +22,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot
     SIDECAR,
     ca_sha256,
     existing,
-    iso,
     prove,
     without_text,
 )
@@ -30,6 +29,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_wal impo
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import behind
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import find_etcd
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import operate, set_going
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
     WholeFile,

@@ -10,7 +10,12 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_manifest, _restore_state
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
+    _record,
+    _restore_manifest,
+    _restore_state,
+    _times,
+)
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir import Wanted, parse_cluster, restore
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_owner import give, make_missing, owner_of
@@ -90,7 +95,7 @@ def _stage(step: Restore, home: str, directories: list[str]) -> dict[str, Any]:
     step.save(
         "staged",
         run=step.run,
-        begun=_record.now(),
+        begun=_times.now(),
         node=step.node,
         snapshot=step.plan["snapshot"],
         initial_cluster=step.plan["initial_cluster"],

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._health import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import Claim, judge, read, refusal
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 
 RENEWED = "2026-11-22T03:20:00.000000Z"
-ENDS = epoch("2026-11-22T03:35:00Z") or 0.0
+ENDS = epoch("2026-11-22T03:35:00Z")
 FIRST = "pid:[4026531836]"
 BASTION = {"machine_id": "m1", "boot_id": "b1", "hostname": "bastion", "pid_namespace": FIRST}
 CONTAINER = {**BASTION, "pid_namespace": "pid:[4026532299]"}
