@@ -9,13 +9,13 @@ import json
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _times
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _names, _times
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._allowed import list_if_allowed
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import FIELD_MANAGER, Api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
-ANNOTATION = "clustercare.io/cordon"
+ANNOTATION = _names.CORDON
 _RACES = 5
 
 

@@ -12,14 +12,12 @@ from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import FIELD_MANAGER, Api
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._names import LEASES, LOCK, PREFIX
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch, iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
-NAME = "clustercare"
-LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
-PATH = f"{LEASES}/{NAME}"
-_WHERE = "Lease clustercare in kube-system"
-_PREFIX = "clustercare.io/"
+PATH = f"{LEASES}/{LOCK}"
+_WHERE = f"Lease {LOCK} in kube-system"
 _RACES = 5
 
 
@@ -110,9 +108,9 @@ def read(lease: Optional[Mapping[str, Any]]) -> Optional[Holder]:
     if not lease or not identity:
         return None
     notes = {
-        name[len(_PREFIX) :].replace("-", "_"): value
+        name[len(PREFIX) :].replace("-", "_"): value
         for name, value in (lease["metadata"].get("annotations") or {}).items()
-        if name.startswith(_PREFIX)
+        if name.startswith(PREFIX)
     }
     purpose, run = notes.get("purpose", ""), notes.get("run", "")
     if identity != f"{purpose}/{run}":
@@ -282,7 +280,7 @@ def _wanted(lease: Optional[Mapping[str, Any]], me: Claim, verdict: Verdict, now
     spec.update(holderIdentity=f"{me.purpose}/{me.run}", acquireTime=_micro(now), leaseTransitions=taken + bool(lease))
     notes = {"purpose": me.purpose, "run": me.run, "since": iso(now), **asdict(me.process)}
     # None removes what an earlier holder noted; a new lease has nothing to remove.
-    annotations = {_PREFIX + name.replace("_", "-"): value or None for name, value in notes.items()}
+    annotations = {PREFIX + name.replace("_", "-"): value or None for name, value in notes.items()}
     if lease is None:
         annotations = {name: value for name, value in annotations.items() if value}
     return {"metadata": {"annotations": annotations}, "spec": spec}
@@ -297,7 +295,7 @@ def _write(
         metadata = {**metadata, "resourceVersion": lease["metadata"]["resourceVersion"]}
         return api.patch(PATH, {**wanted, "metadata": metadata}, deadline)
     kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
-    body = {**kind, **wanted, "metadata": {**metadata, "name": NAME, "namespace": "kube-system"}}
+    body = {**kind, **wanted, "metadata": {**metadata, "name": LOCK, "namespace": "kube-system"}}
     query = {"fieldManager": FIELD_MANAGER}
     answer = api.call("create", LEASES, deadline, query, body, allow=(409,))
     return None if answer.status == 409 else answer.body

@@ -15,6 +15,7 @@ from ansible.module_utils import basic
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _lock
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._names import LEASES
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, node
@@ -168,7 +169,7 @@ def test_release_is_safe_to_repeat_and_leaves_what_is_not_ours(api: FakeApi, loc
     assert lock("r2")["action"] == "acquired"
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", _lock.LEASES), ("PATCH", _lock.PATH), ("DELETE", _lock.PATH)])
+@pytest.mark.parametrize(("method", "path"), [("POST", LEASES), ("PATCH", _lock.PATH), ("DELETE", _lock.PATH)])
 def test_a_write_whose_answer_was_lost_counts_as_a_change(api: FakeApi, lock: Any, method: str, path: str) -> None:
     if method != "POST":
         lock("r1", controller=BASTION)
