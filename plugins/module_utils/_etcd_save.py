@@ -33,13 +33,13 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health i
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_shelf import newest_good
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import (
-    SIDECAR,
     ca_sha256,
     check_name,
     default_name,
     existing,
     prove,
     without_text,
+    write_sidecar,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_tools import (
     ctl_environment,
@@ -54,7 +54,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file im
     private_directory,
     refuse_open_directory,
     remove_leftovers,
-    write_whole,
 )
 
 # From this size on etcdctl is faster, although it has to be started; below, nothing but Python is needed.
@@ -219,7 +218,7 @@ def save(access: Access, saving: Saving, check_mode: bool, runner: Runner = run)
             proof = _proven(file, about["revision_before"])
             about["ca_sha256"] = about["ca_sha256"] or proof["root_ca_sha256"]
             snapshot = {**about, **without_text(proof), "seconds": round(time.monotonic() - watch, 1)}
-            write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
+            write_sidecar(path, snapshot)
             file.commit()
     except CareError as error:
         raise CareError(" ".join(filter(None, [error.message, _advice(error)])), warnings=warnings) from error

@@ -18,6 +18,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import Records, inspect, pem_sha256
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import write_whole
 
 SIDECAR = ".json"
 CA_CERT = "/etc/kubernetes/pki/ca.crt"
@@ -111,6 +112,11 @@ def taken_at(said: dict[str, Any]) -> Optional[float]:
         return epoch(str(said.get("taken")))
     except ValueError:
         return None
+
+
+def write_sidecar(path: str, snapshot: dict[str, Any]) -> None:
+    """Write down beside the snapshot ``path`` what is known of it."""
+    write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
 
 
 def read_sidecar(path: str) -> dict[str, Any]:
