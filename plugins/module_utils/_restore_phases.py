@@ -92,6 +92,7 @@ class Restore:
         self.options = options
         self.plan = options.plan
         self.run = str(options.plan["run"])
+        self.undo = Undo(self.run, host.runner, host.directory)
         self.deadline = Deadline(options.timeout, "timeout")
         self.node = os.uname().nodename
         self.state = _restore_state.load(host.directory)
@@ -158,7 +159,7 @@ class Restore:
         if phase == "stage":
             return {"state": state}
         if phase == "arm":
-            due = Undo(self.run, self.host.runner, self.host.directory).due()
+            due = self.undo.due()
             far = due is not None and epoch(due) - time.time() > self.options.dead_man_after / 2
             armed = reached(state, "agreed") or (far and reached(state, "armed"))
             return {"state": state, "due": due} if armed else None
@@ -166,7 +167,7 @@ class Restore:
 
     def time_left(self) -> None:
         """:raises CareError: the dead man's timer would come in the middle of a step."""
-        due = Undo(self.run, self.host.runner, self.host.directory).due()
+        due = self.undo.due()
         if due is None:
             raise CareError(f"The dead man's timer of {self.node} is not armed, so nothing is stopped.")
         if epoch(due) - time.time() < _MARGIN:
@@ -188,14 +189,14 @@ class Restore:
         return done
 
     def disarm(self) -> None:
-        self.changed |= Undo(self.run, self.host.runner, self.host.directory).disarm()
+        self.changed |= self.undo.disarm()
 
     # --- P1: all is ready, and each host can help itself
 
     def arm(self) -> dict[str, Any]:
         """Let this host help itself, should nobody else do."""
         state = self.here()
-        due = Undo(self.run, self.host.runner, self.host.directory).arm(time.time() + self.options.dead_man_after)
+        due = self.undo.arm(time.time() + self.options.dead_man_after)
         self.save(state["phase"] if reached(state, "armed") else "armed")
         return self.shown(due=due)
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
+import uuid
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
@@ -64,8 +66,13 @@ def standing(state: Optional[dict[str, Any]]) -> Optional[str]:
     return f"{state['run']} {state['phase']} {state['updated']}" if state else None
 
 
+def new_run(now: float) -> str:
+    """What a plan calls a restore."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{uuid.uuid4().hex[:6]}"
+
+
 def is_run(name: str) -> bool:
-    """Whether that is what a plan calls a restore."""
+    """Whether that is such a name."""
     return bool(_RUN.fullmatch(name))
 
 
