@@ -146,12 +146,12 @@ def etcd_settings(service: Service, runner: Runner = run) -> dict[str, str]:
     return _etcd_discovery.whole_settings(argv or ["etcd"], environment, runner)
 
 
-def etcd_access(service: Service, wanted: Access, runner: Runner = run) -> Access:
+def etcd_access(service: Service, wanted: Access) -> Access:
     """How to ask this host's etcd."""
     if all(wanted):
         return wanted
     server = next((argv for _pid, argv, _environment in _etcd_discovery.processes(program="kube-apiserver")), [])
-    return _etcd_discovery.choose_access(etcd_settings(service, runner), wanted, server)
+    return _etcd_discovery.choose_access(etcd_settings(service), wanted, server)
 
 
 def ask_etcd(access: Access, path: str, port: int) -> Optional[str]:
