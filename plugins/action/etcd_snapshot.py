@@ -4,18 +4,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import SIDECAR, existing, prove
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import existing, prove, write_sidecar
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
     WholeFile,
     need_space,
     private_directory,
-    write_whole,
 )
 from ansible_collections.clustercare.kubeadm.plugins.plugin_utils._bringing import BringingAction
 
@@ -79,6 +77,6 @@ class ActionModule(BringingAction):
                     f"The copy on the controller was thrown away: it differs from {snapshot['path']} on the host "
                     f"(SHA-256 {proof['sha256']}, not {snapshot['sha256']}), which has changed meanwhile. Run it again."
                 )
-            write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
+            write_sidecar(path, snapshot)
             file.commit()
         return {**proof, "copied": True}

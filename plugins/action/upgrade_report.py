@@ -12,8 +12,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.clustercare.kubeadm.plugins.filter.report_query import report_query
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._report import build, markdown, summary
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory, write_whole
 
 _DETAILS = ("run", "started", "outcome", "failure", "snapshot")

@@ -152,9 +152,6 @@ class BoltFile:
                 return self._open_bucket(value)
         return None
 
-    def buckets(self) -> list[bytes]:
-        return [key for key, _value in Bucket(self, self.meta.root, None).items(buckets=True)]
-
     def _open_bucket(self, value: bytes) -> Bucket:
         if len(value) < _BUCKET.size:
             raise self._broken("a bucket's header is too short")

@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _names, _times
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._allowed import list_if_allowed
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import FIELD_MANAGER, Api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
-ANNOTATION = "clustercare.io/cordon"
+ANNOTATION = _names.CORDON
 _RACES = 5
 
 
@@ -30,8 +30,7 @@ class Owner:
 
     def cordon(self) -> Cordon:
         """The cordon that this owner sets now."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        return Cordon(True, self.purpose, self.run, self.host, now, FIELD_MANAGER, True, self.reason)
+        return Cordon(True, self.purpose, self.run, self.host, _times.now(), FIELD_MANAGER, True, self.reason)
 
     def annotation(self) -> str:
         """As it stands on the node."""

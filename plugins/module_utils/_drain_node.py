@@ -9,6 +9,7 @@ import os
 import time
 from typing import Any, Optional
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _times
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._budget import Budget
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import condition, is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import get_node, node_path
@@ -155,9 +156,8 @@ class NodeDrain:
         if self._locked or self._lock is None or now - self._last_try < _TRY_LOCK_EVERY:
             return self._locked or self._lock is None
         waited, self._last_try = self._last_try > 0, now
-        began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         try:
-            holder = self._lock.take(f"run {self.options.owner.run}, process {os.getpid()}, since {began}")
+            holder = self._lock.take(f"run {self.options.owner.run}, process {os.getpid()}, since {_times.now()}")
         except OSError as error:
             self._lock = None
             self.warnings.append(f"No lock could be kept for the drain of {self.name} on this machine: {error}.")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import calendar
 import time
 from collections.abc import Iterable
 from typing import Optional
@@ -23,6 +22,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_record 
     Record,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, read_pod
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._volumes import list_local_claims, local_risk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
@@ -188,5 +188,4 @@ def _age(record: Record, now: float, clock: float) -> float:
     """For how many seconds a pod has been terminating, at that time of the API server's clock."""
     if record.asked_by_us:
         return now - record.began
-    asked = calendar.timegm(time.strptime(record.pod.terminating or "", "%Y-%m-%dT%H:%M:%SZ"))
-    return max(clock - asked, now - record.began)
+    return max(clock - epoch(record.pod.terminating or ""), now - record.began)

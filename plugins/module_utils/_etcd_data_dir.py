@@ -273,6 +273,23 @@ def _run_etcdutl(words: list[str], snapshot: str, deadline: Deadline, runner: Ru
         raise CareError(f"etcdutl could not restore {snapshot}: {done.last_words}")
 
 
+def _make(record: dict[str, Any], seat: Seat, tool: str, like: str, deadline: Deadline, runner: Runner) -> None:
+    """Make what ``record`` tells of, give it to whoever owns ``like``, and write the record down beside it."""
+    began = time.monotonic()
+    path, snapshot = record["data_dir"], record["snapshot"]
+    private_directory(os.path.dirname(path))
+    with _workshop(path) as new:
+        words = arguments(tool, snapshot, seat, record["token"], record["bump_revision"], new)
+        _run_etcdutl(words, snapshot, deadline, runner)
+        prove_directory(new, record["revision"], seat)
+        if os.path.isdir(like):
+            give(new, owner_of(like)._replace(mode=PRIVATE))
+        record["seconds"] = round(time.monotonic() - began, 1)
+        write_whole(path + RECORD, json.dumps(record, indent=2, sort_keys=True).encode() + b"\n")
+        os.rename(new, path)
+        sync_directory(os.path.dirname(path))
+
+
 def restore(
     access: Access, wanted: Wanted, deadline: Deadline, check_mode: bool, runner: Runner = run
 ) -> dict[str, Any]:
@@ -300,28 +317,15 @@ def restore(
         need_space(parent, snapshot["size"] + _LOG, "data_dir")
         refuse_open_directory(parent)
         record = {
+            **seat._asdict(),
             "data_dir": wanted.data_dir,
             "snapshot": wanted.snapshot,
             "sha256": snapshot["sha256"],
-            "name": seat.name,
-            "peer_url": seat.peer_url,
-            "initial_cluster": seat.initial_cluster,
             "token": seat.token or f"restore-{uuid.uuid4()}",
             "bump_revision": wanted.bump_revision,
             "revision": snapshot["revision"] + wanted.bump_revision,
             "etcdutl": str(version),
         }
         if not check_mode:
-            began = time.monotonic()
-            private_directory(parent)
-            with _workshop(wanted.data_dir) as new:
-                words = arguments(tool, wanted.snapshot, seat, record["token"], wanted.bump_revision, new)
-                _run_etcdutl(words, wanted.snapshot, deadline, runner)
-                prove_directory(new, record["revision"], seat)
-                if etcd and os.path.isdir(etcd.data_dir):
-                    give(new, owner_of(etcd.data_dir)._replace(mode=PRIVATE))
-                record["seconds"] = round(time.monotonic() - began, 1)
-                write_whole(wanted.data_dir + RECORD, json.dumps(record, indent=2, sort_keys=True).encode() + b"\n")
-                os.rename(new, wanted.data_dir)
-                sync_directory(parent)
+            _make(record, seat, tool, etcd.data_dir if etcd else "", deadline, runner)
     return {"changed": True, "restored": record, "snapshot": without_text(snapshot)}

@@ -232,29 +232,19 @@ def _alarm_problem(alarm: dict[str, str], members: list[dict[str, Any]]) -> str:
     return f"Alarm {kind} of member {who}."
 
 
-def judge(seen: Seen, endpoint: str) -> dict[str, Any]:
-    """The cluster as data, and everything that is wrong with it as sentences."""
-    status = seen.local.status
-    header = status.get("header") or {}
-    own = str(header.get("member_id", ""))
-    if seen.local.error:
-        problems = [seen.local.error]
-    else:
-        problems = list(seen.trouble)
-    members = [_member(raw, seen.answers[str(raw.get("ID"))], str(raw.get("ID")) == own) for raw in seen.members]
-    members.sort(key=lambda member: (member["name"], member["id"]))
+def _judge_members(members: list[dict[str, Any]], seen: Seen) -> list[str]:
+    """What is wrong with each of them; notes how far it is behind, and whether it is healthy."""
     # Another cluster counts its entries for itself, and follows another leader.
     elsewhere = strangers(seen)
     here = [member for member in members if member["id"] not in elsewhere]
     # The index of the answer that came last is the highest, so a small lag is only the time between two answers.
     highest = max([member["raft_applied_index"] for member in here], default=0)
-
-    problems += _leader_problems(here)
+    problems = _leader_problems(here)
     for member in members:
         found = []
         if member["id"] in elsewhere:
             theirs = hexadecimal(_cluster_of(seen.answers[member["id"]]))
-            ours = hexadecimal(header.get("cluster_id"))
+            ours = hexadecimal(_cluster_of(seen.local))
             found.append(f"Member {_named(member)} belongs to another cluster ({theirs}) than this host's ({ours}).")
         elif not member["error"]:
             member["lag"] = highest - member["raft_applied_index"]
@@ -263,19 +253,28 @@ def judge(seen: Seen, endpoint: str) -> dict[str, Any]:
             found.append(f"Member {_named(member)} is a learner: it has no vote yet, and must be promoted or removed.")
         member["healthy"] = not found and (member["leader_id"] != "0")
         problems += found
+    return problems
+
+
+def judge(seen: Seen, endpoint: str) -> dict[str, Any]:
+    """The cluster as data, and everything that is wrong with it as sentences."""
+    status = seen.local.status
+    header = status.get("header") or {}
+    own = str(header.get("member_id", ""))
+    problems = [seen.local.error] if seen.local.error else list(seen.trouble)
+    members = [_member(raw, seen.answers[str(raw.get("ID"))], str(raw.get("ID")) == own) for raw in seen.members]
+    members.sort(key=lambda member: (member["name"], member["id"]))
+    problems += _judge_members(members, seen)
     if members and own and own not in seen.answers:
         problems.append(f"The member that answers here ({hexadecimal(own)}) is not in its own list of members.")
     alarms = alarms_of(status)
-    for alarm in alarms:
-        problems.append(_alarm_problem(alarm, members))
-        for member in members:
-            member["healthy"] = member["healthy"] and member["id_hex"] != alarm["member"]
-
-    names = {member["id"]: _named(member) for member in members}
+    problems += [_alarm_problem(alarm, members) for alarm in alarms]
     if seen.hashes:
-        problems += hash_problems(seen.hashes, names)
-        for member in members:
-            member["healthy"] = member["healthy"] and member["id"] not in differing(seen.hashes)
+        problems += hash_problems(seen.hashes, {member["id"]: _named(member) for member in members})
+    alarmed = {alarm["member"] for alarm in alarms}
+    apart = differing(seen.hashes) if seen.hashes else []
+    for member in members:
+        member["healthy"] &= member["id_hex"] not in alarmed and member["id"] not in apart
 
     local = next((member for member in members if member["local"]), None)
     leader = str(status.get("leader") or "0")

@@ -33,20 +33,20 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health i
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_shelf import newest_good
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import (
-    SIDECAR,
     ca_sha256,
     check_name,
     default_name,
     existing,
-    iso,
     prove,
     without_text,
+    write_sidecar,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_tools import (
     ctl_environment,
     ctl_status,
     find_tool,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
     WholeFile,
@@ -54,7 +54,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file im
     private_directory,
     refuse_open_directory,
     remove_leftovers,
-    write_whole,
 )
 
 # From this size on etcdctl is faster, although it has to be started; below, nothing but Python is needed.
@@ -82,6 +81,16 @@ class Saving(NamedTuple):
     max_age: Optional[int]
     method: str
     timeout: float
+
+
+class Way(NamedTuple):
+    """How a snapshot comes."""
+
+    access: Access
+    etcdctl: Optional[str]  # None lets the gateway send it
+    spare: bool  # whether the gateway does when etcdctl cannot
+    deadline: Deadline
+    runner: Runner
 
 
 def choose_method(wanted: str, size: int, gateway_works: bool, etcdctl: Optional[str]) -> str:
@@ -166,6 +175,37 @@ def by_etcdctl(etcdctl: str, access: Access, file: WholeFile, deadline: Deadline
                 os.unlink(leftover)
 
 
+def fetch(way: Way, file: WholeFile, warnings: list[str]) -> str:
+    """Let the snapshot come into ``file``; the method by which it did."""
+    if way.etcdctl:
+        try:
+            by_etcdctl(way.etcdctl, way.access, file, way.deadline, way.runner)
+            return "etcdctl"
+        except (TimedOut, NoRoom):
+            raise
+        except CareError as error:
+            if not way.spare:
+                raise
+            warnings.append(f"{error.message} The gateway was used instead.")
+    stream(Gateway(way.access, _SILENCE), file, way.deadline)
+    return "gateway"
+
+
+def take(way: Way, path: str, about: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
+    """Put a proven snapshot at ``path``, with all that is known of it beside it."""
+    watch = time.monotonic()
+    with WholeFile(path) as file:
+        method = fetch(way, file, warnings)
+        file.sync()
+        about = {**about, "method": method, "stream_seconds": round(time.monotonic() - watch, 1)}
+        proof = _proven(file, about["revision_before"])
+        about["ca_sha256"] = about["ca_sha256"] or proof["root_ca_sha256"]
+        snapshot = {**about, **without_text(proof), "seconds": round(time.monotonic() - watch, 1)}
+        write_sidecar(path, snapshot)
+        file.commit()
+    return snapshot
+
+
 def save(access: Access, saving: Saving, check_mode: bool, runner: Runner = run) -> dict[str, Any]:
     """Take a snapshot, prove it, put it in place. What the module etcd_snapshot does for state=saved."""
     deadline = Deadline(saving.timeout, "timeout")
@@ -199,28 +239,10 @@ def save(access: Access, saving: Saving, check_mode: bool, runner: Runner = run)
     private_directory(directory)
     remove_leftovers(directory, *_OURS)
     warnings = list(seen.trouble)
-    watch = time.monotonic()
+    spare = gateway_works and saving.method == "auto"
+    way = Way(etcd.access, etcdctl if method == "etcdctl" else None, spare, deadline, runner)
     try:
-        with WholeFile(path) as file:
-            if method == "etcdctl" and etcdctl:
-                try:
-                    by_etcdctl(etcdctl, etcd.access, file, deadline, runner)
-                except (TimedOut, NoRoom):
-                    raise
-                except CareError as error:
-                    if saving.method == "etcdctl" or not gateway_works:
-                        raise
-                    warnings.append(f"{error.message} The gateway was used instead.")
-                    method = "gateway"
-            if method == "gateway":
-                stream(Gateway(etcd.access, _SILENCE), file, deadline)
-            file.sync()
-            about.update(method=method, stream_seconds=round(time.monotonic() - watch, 1))
-            proof = _proven(file, about["revision_before"])
-            about["ca_sha256"] = about["ca_sha256"] or proof["root_ca_sha256"]
-            snapshot = {**about, **without_text(proof), "seconds": round(time.monotonic() - watch, 1)}
-            write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
-            file.commit()
+        snapshot = take(way, path, about, warnings)
     except CareError as error:
         raise CareError(" ".join(filter(None, [error.message, _advice(error)])), warnings=warnings) from error
     return {"changed": True, "snapshot": {**snapshot, "path": path}, "warnings": warnings}

@@ -17,11 +17,11 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside i
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import (
     SIDECAR,
     existing,
-    iso,
     read_sidecar,
     taken_at,
     without_text,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import part_of, sync_directory
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import json
 import os
@@ -17,10 +16,11 @@ from typing import Any, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile, BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import Records, inspect, pem_sha256
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import write_whole
 
 SIDECAR = ".json"
-ISO = "%Y-%m-%dT%H:%M:%SZ"
 CA_CERT = "/etc/kubernetes/pki/ca.crt"
 _DIGEST = 32
 _BLOCK = 512
@@ -106,16 +106,17 @@ def check_name(name: str) -> None:
         )
 
 
-def iso(when: float) -> str:
-    return time.strftime(ISO, time.gmtime(when))
-
-
 def taken_at(said: dict[str, Any]) -> Optional[float]:
     """When a sidecar says that its snapshot was begun; None when it does not, or writes times in another way."""
     try:
-        return calendar.timegm(time.strptime(str(said.get("taken")), ISO))
+        return epoch(str(said.get("taken")))
     except ValueError:
         return None
+
+
+def write_sidecar(path: str, snapshot: dict[str, Any]) -> None:
+    """Write down beside the snapshot ``path`` what is known of it."""
+    write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
 
 
 def read_sidecar(path: str) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Callable
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import condition, is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch, iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -58,7 +59,7 @@ class Lease:
     def look(self, found: Mapping[str, Any] | None, now: float, server_clock: float | None) -> None:
         """Take in what the API says at ``now`` (our monotonic clock)."""
         spec = (found or {}).get("spec") or {}
-        renewed = epoch(spec.get("renewTime"))
+        renewed = _epoch(spec.get("renewTime"))
         if self.first_seen is None:
             self.first_seen = now
         elif renewed is not None and renewed != self.renewed:
@@ -125,7 +126,7 @@ def heartbeat_is_new(seen: Seen, wanted: Wanted) -> Iterator[str]:
     """The node's kubelet renewed its lease after ``since``, or was seen to do it."""
     if wanted.since is None or seen.heartbeat.moved is not None:
         return
-    beats = [seen.heartbeat.renewed, *(epoch(condition(n, "Ready").get("lastHeartbeatTime")) for n in seen.nodes)]
+    beats = [seen.heartbeat.renewed, *(_epoch(condition(n, "Ready").get("lastHeartbeatTime")) for n in seen.nodes)]
     last = max((beat for beat in beats if beat is not None), default=None)
     if last is None or last <= wanted.since:
         yield f"no heartbeat of {wanted.node} after {_iso(wanted.since)}; the last is of {_iso(last)}"
@@ -236,13 +237,6 @@ def node_data(node: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def epoch(written: str | float | None) -> float | None:
-    """Seconds since 1970 from the API's time format; None for nothing."""
-    if written is None or isinstance(written, (int, float)):
-        return written
-    return datetime.fromisoformat(written.strip().replace("Z", "+00:00")).timestamp()
-
-
 def read_since(written: str | None) -> float | None:
     """The option ``since``: seconds since 1970 or ISO 8601 with its zone."""
     if not written:
@@ -289,7 +283,7 @@ def _pod_ready(pod: Mapping[str, Any]) -> Iterator[str]:
 def _started_since(pod: Mapping[str, Any], since: float) -> Iterator[str]:
     """A kubelet that has just booted still shows what ran before."""
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
-        started = epoch(((container.get("state") or {}).get("running") or {}).get("startedAt"))
+        started = _epoch(((container.get("state") or {}).get("running") or {}).get("startedAt"))
         # The API writes whole seconds.
         if started is None or started + 1 < since:
             yield f"{container['name']} of {pod['metadata']['namespace']}/{_name(pod)} has not started since the boot"
@@ -338,7 +332,9 @@ def _rolled_out(found: Mapping[str, Any], what: str, due: int, updated: str, ava
             yield f"{what} is not yet rolled out: {status.get(key) or 0} of {due} pods are {word}"
 
 
+def _epoch(written: str | None) -> float | None:
+    return None if written is None else epoch(written)
+
+
 def _iso(seconds: float | None) -> str:
-    if seconds is None:
-        return "never"
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return "never" if seconds is None else iso(seconds)

@@ -34,6 +34,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Job, Jobs
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet import flag_value
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, access_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse, parse_or_none
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
@@ -328,7 +329,7 @@ class Upgrade:
 
     def finish(self, jobs: Jobs, job: Job, host: dict[str, Any]) -> None:
         """Prove that the state agrees with kubeadm's exit 0, then record it."""
-        finished = _record.now()
+        finished = now()
         record = _record.with_step(
             host["record"], "kubeadm", str(self.target), job.run, finished, job.seconds, how=job.step
         )

@@ -26,6 +26,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access, ApiServer, ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import write_private
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory
 
@@ -175,6 +176,5 @@ def _not_ready(node: dict[str, Any], since: float) -> Optional[str]:
     told = condition(node, "Ready")
     if not told:
         return "its Node says nothing of being Ready"
-    beat = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
-    fresh = is_ready(node) and str(told.get("lastHeartbeatTime")) >= beat
+    fresh = is_ready(node) and str(told.get("lastHeartbeatTime")) >= iso(since)
     return None if fresh else f"its Node is not Ready: {told.get('message')}"

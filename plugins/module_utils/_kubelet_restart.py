@@ -18,6 +18,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import Gatherer
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse_or_none
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
@@ -66,7 +67,7 @@ class Restart:
         self.static_pods_settle(host, process.started)
         seconds = round(time.time() - began, 1)
         record = _record.with_step(
-            host["record"], "kubelet", str(self.target), self.step.options.run_id, _record.now(), seconds
+            host["record"], "kubelet", str(self.target), self.step.options.run_id, now(), seconds
         )
         _record.save(record, self.step.directory)
         self.step.results.update(record=record, seconds=seconds, pid=process.pid, started=round(process.started, 2))

@@ -11,15 +11,13 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._health import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import FIELD_MANAGER, Api
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._names import LEASES, LOCK, PREFIX
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch, iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
-NAME = "clustercare"
-LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
-PATH = f"{LEASES}/{NAME}"
-_WHERE = "Lease clustercare in kube-system"
-_PREFIX = "clustercare.io/"
+PATH = f"{LEASES}/{LOCK}"
+_WHERE = f"Lease {LOCK} in kube-system"
 _RACES = 5
 
 
@@ -110,17 +108,18 @@ def read(lease: Optional[Mapping[str, Any]]) -> Optional[Holder]:
     if not lease or not identity:
         return None
     notes = {
-        name[len(_PREFIX) :].replace("-", "_"): value
+        name[len(PREFIX) :].replace("-", "_"): value
         for name, value in (lease["metadata"].get("annotations") or {}).items()
-        if name.startswith(_PREFIX)
+        if name.startswith(PREFIX)
     }
     purpose, run = notes.get("purpose", ""), notes.get("run", "")
     if identity != f"{purpose}/{run}":
         # Made by hand or by something else: it is a lock all the same, under the name that it shows.
         purpose, run, notes = "something else", identity, {}
-    renewed = epoch(spec.get("renewTime") or spec.get("acquireTime"))
+    renewed = spec.get("renewTime") or spec.get("acquireTime")
     since = notes.get("since") or spec.get("acquireTime")
-    return Holder(purpose, run, Process.of(notes), since, renewed, int(spec.get("leaseDurationSeconds") or 0))
+    ttl = int(spec.get("leaseDurationSeconds") or 0)
+    return Holder(purpose, run, Process.of(notes), since, epoch(renewed) if renewed else None, ttl)
 
 
 def judge(lease: Optional[Mapping[str, Any]], me: Claim, now: float) -> Verdict:
@@ -174,11 +173,6 @@ def refusal(verdict: Verdict, me: Claim) -> str:
         f"{told}. Wait for it; or, when it is known to be dead, run again with -e cluster_lock_takeover={holder.run} "
         f"({_WHERE})."
     )
-
-
-def iso(seconds: float) -> str:
-    """A time as people read it."""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # --- the lease in the API ---------------------------------------------------------------------------------------
@@ -286,7 +280,7 @@ def _wanted(lease: Optional[Mapping[str, Any]], me: Claim, verdict: Verdict, now
     spec.update(holderIdentity=f"{me.purpose}/{me.run}", acquireTime=_micro(now), leaseTransitions=taken + bool(lease))
     notes = {"purpose": me.purpose, "run": me.run, "since": iso(now), **asdict(me.process)}
     # None removes what an earlier holder noted; a new lease has nothing to remove.
-    annotations = {_PREFIX + name.replace("_", "-"): value or None for name, value in notes.items()}
+    annotations = {PREFIX + name.replace("_", "-"): value or None for name, value in notes.items()}
     if lease is None:
         annotations = {name: value for name, value in annotations.items() if value}
     return {"metadata": {"annotations": annotations}, "spec": spec}
@@ -301,7 +295,7 @@ def _write(
         metadata = {**metadata, "resourceVersion": lease["metadata"]["resourceVersion"]}
         return api.patch(PATH, {**wanted, "metadata": metadata}, deadline)
     kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
-    body = {**kind, **wanted, "metadata": {**metadata, "name": NAME, "namespace": "kube-system"}}
+    body = {**kind, **wanted, "metadata": {**metadata, "name": LOCK, "namespace": "kube-system"}}
     query = {"fieldManager": FIELD_MANAGER}
     answer = api.call("create", LEASES, deadline, query, body, allow=(409,))
     return None if answer.status == 409 else answer.body

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _offline
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ApiServer, access_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._master_archive import (
     digest,
@@ -24,6 +23,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._master_archiv
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._master_files import Entry, gather, is_private, look
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
     WholeFile,
     need_space,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import is_ready
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch, iso
 
 _MIRROR = "kubernetes.io/config.mirror"
 # Kubernetes puts it on every cordoned node.
@@ -122,8 +122,7 @@ def _asked_to_leave(metadata: Mapping[str, Any]) -> str | None:
     grace = metadata.get("deletionGracePeriodSeconds")
     if not ends or not grace:
         return ends
-    asked = datetime.fromisoformat(ends.replace("Z", "+00:00")) - timedelta(seconds=grace)
-    return asked.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return iso(epoch(ends) - grace)
 
 
 def siblings(pod: Pod, pods: Iterable[Pod]) -> list[Pod]:

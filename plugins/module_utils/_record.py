@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import fcntl
 import json
 import os
@@ -15,17 +14,13 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
 DIRECTORY = "/var/lib/clustercare"
 _RECORD = "upgrade.json"
 _HOST_LOCK = "lock"
 DONE = "done"
-
-
-def now() -> str:
-    """This moment as people and machines read it."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def private_directory(*below: str, directory: str = DIRECTORY) -> str:

@@ -5,23 +5,19 @@
 
 from __future__ import annotations
 
-import calendar
 import http.client
 import json
-import time
 from typing import Any, Optional
 from urllib.parse import quote
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._conditions import is_ready
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import Access, ApiServer
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._names import CORDON, LEASES, LOCK, PREFIX
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 
-_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 _NODE_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 _NODES = "/api/v1/nodes"
-_OURS = "clustercare.io/"
-_LOCK = "clustercare"
-CORDON = "clustercare.io/cordon"
 _SILENT = 300.0  # seconds; clocks of hosts differ, and before that the controller manager tells
 
 
@@ -64,8 +60,8 @@ def write_works(access: Access, address: str, port: int, name: str, word: str) -
     Webhooks do not run yet, and policies hardly ever ask one about Leases: kubelets renew theirs all the time.
     """
     server = Writer(access, address, port, timeout=5.0)
-    path = f"{_LEASES}/{quote(name)}"
-    metadata = {"name": name, "annotations": {f"{_OURS}restore": word}}
+    path = f"{LEASES}/{quote(name)}"
+    metadata = {"name": name, "annotations": {f"{PREFIX}restore": word}}
     body = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -74,7 +70,7 @@ def write_works(access: Access, address: str, port: int, name: str, word: str) -
     }
     try:
         server.must("DELETE", path)
-        server.must("POST", _LEASES, body)
+        server.must("POST", LEASES, body)
         read = (server.must("GET", path).get("spec") or {}).get("holderIdentity")
         server.must("DELETE", path)
         return None if read == word else f"what was written through it cannot be read again ({read})"
@@ -88,12 +84,12 @@ def is_ours(lease: dict[str, Any]) -> bool:
     """Whether a Lease is one of this collection's locks."""
     metadata = lease["metadata"]
     noted = {**(metadata.get("annotations") or {}), **(metadata.get("labels") or {})}
-    return bool(metadata["name"] == _LOCK or any(key.startswith(_OURS) for key in noted))
+    return bool(metadata["name"] == LOCK or any(key.startswith(PREFIX) for key in noted))
 
 
 def without_ours(node: dict[str, Any]) -> Optional[dict[str, Any]]:
     """The patch that takes our annotations from a Node, and the cordon that belongs to them; None without any."""
-    ours = [key for key in node["metadata"].get("annotations") or {} if key.startswith(_OURS)]
+    ours = [key for key in node["metadata"].get("annotations") or {} if key.startswith(PREFIX)]
     if not ours:
         return None
     patch: dict[str, Any] = {"metadata": {"annotations": dict.fromkeys(ours)}}
@@ -105,10 +101,10 @@ def without_ours(node: dict[str, Any]) -> Optional[dict[str, Any]]:
 def tidy(server: Writer) -> list[str]:
     """Remove the locks, annotations and cordons of our runs from before the snapshot; each in words."""
     done = []
-    for lease in server.must("GET", _LEASES).get("items") or []:
+    for lease in server.must("GET", LEASES).get("items") or []:
         if is_ours(lease):
             name = lease["metadata"]["name"]
-            server.must("DELETE", f"{_LEASES}/{quote(name)}")
+            server.must("DELETE", f"{LEASES}/{quote(name)}")
             done.append(f"the Lease {name} in kube-system")
     for node in server.must("GET", _NODES).get("items") or []:
         patch = without_ours(node)
@@ -123,7 +119,7 @@ def tidy(server: Writer) -> list[str]:
 def renewed(written: Optional[str]) -> float:
     """The epoch of a Lease's renewTime; 0 when there is none."""
     try:
-        return calendar.timegm(time.strptime((written or "").partition(".")[0].rstrip("Z"), "%Y-%m-%dT%H:%M:%S"))
+        return epoch(written or "")
     except ValueError:
         return 0.0
 
@@ -167,8 +163,8 @@ def nodes_now(server: ApiServer) -> tuple[list[str], list[str]]:
 
 def lock_now(server: ApiServer) -> Optional[dict[str, Any]]:
     """The Lease that is the lock of the cluster, or None; a few Leases are all that is in there."""
-    leases = server.get(_LEASES).get("items") or []
-    found = next((lease for lease in leases if lease["metadata"]["name"] == _LOCK), None)
+    leases = server.get(LEASES).get("items") or []
+    found = next((lease for lease in leases if lease["metadata"]["name"] == LOCK), None)
     if found is None:
         return None
     return {"metadata": {"annotations": found["metadata"].get("annotations")}, "spec": found.get("spec")}

@@ -1,15 +1,12 @@
 # Copyright (c) 2026, the clustercare.kubeadm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # PRIVATE to this collection: may change in any release.
-"""What the user asks of a restore, and the times of which it tells."""
+"""What the user asks of a restore, and how old something is, in words."""
 
 from __future__ import annotations
 
-import calendar
-import time
 from typing import Any, NamedTuple, Optional
 
-_ISO = "%Y-%m-%dT%H:%M:%SZ"
 # What the phase ``look`` saw, by host.
 Looks = dict[str, dict[str, Any]]
 
@@ -34,10 +31,6 @@ class Asked(NamedTuple):
 def seed_of(looks: Looks, asked: Asked) -> Optional[str]:
     """The host that is restored alone, which the others join; None where all are restored."""
     return (asked.seed or min(looks)) if asked.mode == "seed_and_join" else None
-
-
-def epoch(written: str) -> float:
-    return calendar.timegm(time.strptime(written, _ISO))
 
 
 def words_of_age(seconds: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks, epoch
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_refusals import cluster_name, has_quorum
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import (
     DEAD_MAN,
@@ -17,12 +17,14 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state
     reached,
     standing,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 
 _QUIET = 120.0  # seconds after which a run on another machine counts as gone
 
 
 def at_work(state: dict[str, Any], controller: dict[str, Any], now: float) -> Optional[str]:
     """Who else is at work on this restore, in words; None when that run is gone, or is this one."""
+    # Not by ``_lock.why_gone``: a state does not have the PID namespace that this wants, and here quiet counts, too.
     holder = state.get("controller") or {}
     who = f"run {state['run']} on {holder.get('hostname') or 'an unknown machine'} (process {holder.get('pid')})"
     if holder.get("machine_id") and holder["machine_id"] == controller.get("machine_id"):
@@ -167,6 +169,11 @@ def after_rollback(here: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
+def nothing(why: str, run: str) -> dict[str, Any]:
+    """The plan when nothing is to be done."""
+    return {"action": "nothing", "why": why, "refusals": [], "warnings": [], "run": run}
+
+
 def go_on(
     looks: Looks,
     snapshot: dict[str, Any],
@@ -181,13 +188,7 @@ def go_on(
         found = [seen["state"] for seen in looks.values() if seen["state"] and seen["state"]["phase"] == "done"]
         begun = max(found, key=lambda state: str(state["updated"]), default=None)
     if begun is None:
-        return {
-            "action": "nothing",
-            "why": "there is no restore that could be rolled back",
-            "refusals": [],
-            "warnings": [],
-            "run": "",
-        }
+        return nothing("there is no restore that could be rolled back", "")
     action, why = direction(looks, begun)
     refusals = against_part(looks, begun, asked)
     if asked.rollback:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from typing import Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
@@ -31,12 +30,12 @@ ConditionPathExists=!{path}
 """
 
 
-def path_of(unit: str, directory: Optional[str] = None) -> str:
-    return os.path.join(directory or DIRECTORY, f"{unit}.d", NAME)
+def path_of(unit: str) -> str:
+    return os.path.join(DIRECTORY, f"{unit}.d", NAME)
 
 
-def told_path(unit: str, kind: str, directory: Optional[str] = None) -> str:
-    return os.path.join(directory or DIRECTORY, f"{unit}.d", f"{_TOLD}.{kind}")
+def told_path(unit: str, kind: str) -> str:
+    return os.path.join(DIRECTORY, f"{unit}.d", f"{_TOLD}.{kind}")
 
 
 def hold(units: Iterable[str], runner: Runner) -> None:

@@ -41,6 +41,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_api i
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import data_on_disk
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_tls import own_obstacles, peer_obstacles
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import old_data_gone
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host, Service
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, etcd_settings
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
@@ -220,7 +221,7 @@ def kubelet_runs(host: Host, patience: float) -> bool:
 
 
 def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
-    """All of it, for ``_restore_plan.plan``."""
+    """All of it, for ``_restore_modes.plan``."""
     services = {name: host.look(name) for name in COMPONENTS}
     etcd, server = services["etcd"], services["kube-apiserver"]
     prober = Prober(host, kubeconfig, wanted)
@@ -247,6 +248,7 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
     except CareError as error:
         obstacles += [f"{error.message.rstrip('.')}: name another one with etcd_restore_kubeconfig."]
     state = _restore_state.load(host.directory)
+    touched = _restore_state.touched(state, host.directory)
     # Its whole database is read for that; one with an open restore is looked at in the middle of an outage.
     if told["nodes"] is None and there and not etcd.running and not _restore_state.is_open(state):
         told["nodes"] = nodes_by_data(data_dir)
@@ -286,5 +288,7 @@ def look(host: Host, wanted: Access, kubeconfig: str) -> dict[str, Any]:
         # Of what the snapshot comes to, where that is another file system.
         "free_for_snapshot": free_bytes(run_dir) if room != run_dir else None,
         "state": state,
+        "touched": touched,
+        "old_data_gone": old_data_gone(touched),
         "time": time.time(),
     }

@@ -9,13 +9,11 @@ one, empty. ``salvage``: the snapshot is made of the best data that the masters 
 
 from __future__ import annotations
 
-import time
-import uuid
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restore_plan
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks, seed_of
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import open_run
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import nothing, open_run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_others import others_at_work
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_refusals import (
     cluster_name,
@@ -29,7 +27,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_salva
     choose,
     majority_with_silent,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE, new_run
 
 
 def plan(
@@ -118,7 +116,7 @@ def salvage(looks: Looks, asked: Asked, controller: dict[str, Any], now: float) 
     refusals += [confirm] if confirm else []
     if best and not refusals:
         refusals += membership_refusals(with_members(looks, best), asked.without)
-    run = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + "-" + uuid.uuid4().hex[:6]
+    run = new_run(now)
     return {
         "action": "salvage",
         "why": why,
@@ -175,4 +173,4 @@ def salvaged_before(looks: Looks, asked: Asked) -> Optional[dict[str, Any]]:
         return None
     run = str(runs.pop())
     why = f"the cluster was salvaged already by run {run}, and etcd has its majority"
-    return {"action": "nothing", "why": why, "mode": "salvage", "refusals": [], "warnings": [], "run": run}
+    return {**nothing(why, run), "mode": "salvage"}

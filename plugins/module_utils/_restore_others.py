@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import Claim, Holder, Process, iso, judge
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import Claim, Holder, Process, judge
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, Looks
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 
 _TAKE_OVER = "say etcd_restore_take_over=true"
 

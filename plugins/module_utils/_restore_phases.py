@@ -21,7 +21,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_agree
     peer_access,
     serves_peers,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_back import rollback, rollback_api
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import Undo
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_join import agree, join
@@ -44,6 +43,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo 
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober, etcd_settings
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -89,6 +89,7 @@ class Restore:
         self.options = options
         self.plan = options.plan
         self.run = str(options.plan["run"])
+        self.undo = Undo(self.run, host.runner, host.directory)
         self.deadline = Deadline(options.timeout, "timeout")
         self.node = os.uname().nodename
         self.state = _restore_state.load(host.directory)
@@ -155,7 +156,7 @@ class Restore:
         if phase == "stage":
             return {"state": state}
         if phase == "arm":
-            due = Undo(self.run, self.host.runner, self.host.directory).due()
+            due = self.undo.due()
             far = due is not None and epoch(due) - time.time() > self.options.dead_man_after / 2
             armed = reached(state, "agreed") or (far and reached(state, "armed"))
             return {"state": state, "due": due} if armed else None
@@ -163,7 +164,7 @@ class Restore:
 
     def time_left(self) -> None:
         """:raises CareError: the dead man's timer would come in the middle of a step."""
-        due = Undo(self.run, self.host.runner, self.host.directory).due()
+        due = self.undo.due()
         if due is None:
             raise CareError(f"The dead man's timer of {self.node} is not armed, so nothing is stopped.")
         if epoch(due) - time.time() < _MARGIN:
@@ -185,14 +186,14 @@ class Restore:
         return done
 
     def disarm(self) -> None:
-        self.changed |= Undo(self.run, self.host.runner, self.host.directory).disarm()
+        self.changed |= self.undo.disarm()
 
     # --- P1: all is ready, and each host can help itself
 
     def arm(self) -> dict[str, Any]:
         """Let this host help itself, should nobody else do."""
         state = self.here()
-        due = Undo(self.run, self.host.runner, self.host.directory).arm(time.time() + self.options.dead_man_after)
+        due = self.undo.arm(time.time() + self.options.dead_man_after)
         self.save(state["phase"] if reached(state, "armed") else "armed")
         return self.shown(due=due)
 

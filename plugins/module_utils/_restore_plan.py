@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any, Optional
 
@@ -13,6 +12,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import (
     against_another,
     go_on,
+    nothing,
     open_run,
     runs_seen,
 )
@@ -24,6 +24,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_refus
     snapshot_age,
     snapshot_refusals,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import new_run
 
 BUMP = 1_000_000_000
 
@@ -43,14 +44,11 @@ def plan(
     done = [state for state in states if state and state["phase"] == "done"]
     same = [state for state in done if state["snapshot"]["sha256"] == snapshot["sha256"]]
     if len(same) == len(looks) and not asked.again and has_quorum(looks):
-        return {
-            "action": "nothing",
-            "why": f"this snapshot was restored already by run {same[0]['run']} (at {same[0]['updated']}); to throw "
+        return nothing(
+            f"this snapshot was restored already by run {same[0]['run']} (at {same[0]['updated']}); to throw "
             "away what was written since and restore it once more, say etcd_restore_again=true",
-            "refusals": [],
-            "warnings": [],
-            "run": same[0]["run"],
-        }
+            same[0]["run"],
+        )
     made = begin(looks, snapshot, asked, now)
     # It has touched nothing yet, but a run that lives is about to.
     staged = [state for state in states if state and state["phase"] == "staged"]
@@ -138,7 +136,7 @@ def begin(looks: Looks, snapshot: dict[str, Any], asked: Asked, now: float) -> d
         "mode": asked.mode,
         "refusals": refusals,
         "warnings": warnings,
-        "run": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + "-" + uuid.uuid4().hex[:6],
+        "run": new_run(now),
         "snapshot": {name: snapshot.get(name) for name in ("name", "sha256", "size", "revision", "taken", "nodes")},
         "age": None if age is None else int(age),
         "lost_nodes": lost,

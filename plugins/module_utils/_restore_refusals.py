@@ -12,10 +12,10 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import (
     Asked,
     Looks,
-    epoch,
     seed_of,
     words_of_age,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 _DEFAULT_QUOTA = 2 << 30

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -19,23 +18,22 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_data_dir
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_health import ask
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_save import Saving, save
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_snapshot import (
-    SIDECAR,
     ca_sha256,
     existing,
-    iso,
     prove,
     without_text,
+    write_sidecar,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_wal import read_log
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_disk import behind
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look import find_etcd
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import operate, set_going
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
     WholeFile,
     need_space,
     private_directory,
-    write_whole,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ def copy_database(data_dir: str, path: str, about: dict[str, Any]) -> dict[str, 
         file.sync()
         about = {**about, "method": "file", "taken": iso(os.path.getmtime(source))}
         snapshot = {**about, **without_text(prove(file.part))}
-        write_whole(path + SIDECAR, json.dumps(snapshot, indent=2, sort_keys=True).encode() + b"\n")
+        write_sidecar(path, snapshot)
         file.commit()
     return {**snapshot, "path": path}
 

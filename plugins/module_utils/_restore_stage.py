@@ -27,6 +27,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_look 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import OF_MODE, standing
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import ROOM, prove_renames, room_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import SERVERS, units_of
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory
 
 if TYPE_CHECKING:
@@ -38,17 +39,17 @@ def stage(step: Restore) -> dict[str, Any]:
 
     :raises CareError: another run is at work, or the data cannot be made.
     """
-    now = standing(step.state)
+    found = standing(step.state)
     home = os.path.join(step.host.directory, _restore_state.FOLDER, step.run)
     made = [home]  # the snapshot has been sent there
     try:
-        if now != step.plan["seen"].get(step.node) and not left_behind(step):
-            raise CareError(f"Another run is at work on {step.node}: it is at {now} since this one looked.")
+        if found != step.plan["seen"].get(step.node) and not left_behind(step):
+            raise CareError(f"Another run is at work on {step.node}: it is at {found} since this one looked.")
         forget_staged(step)
         _record.private_directory(_restore_state.FOLDER, step.run, directory=step.host.directory)
         return _stage(step, home, made)
     except BaseException:
-        if standing(_restore_state.load(step.host.directory)) == now:
+        if standing(_restore_state.load(step.host.directory)) == found:
             for path in made:
                 shutil.rmtree(path, ignore_errors=True)
         raise
@@ -90,7 +91,7 @@ def _stage(step: Restore, home: str, directories: list[str]) -> dict[str, Any]:
     step.save(
         "staged",
         run=step.run,
-        begun=_record.now(),
+        begun=now(),
         node=step.node,
         snapshot=step.plan["snapshot"],
         initial_cluster=step.plan["initial_cluster"],

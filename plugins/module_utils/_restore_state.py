@@ -11,10 +11,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
+import uuid
 from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import now
 
 FOLDER = "restore"
 FILE = "state.json"
@@ -63,8 +66,13 @@ def standing(state: Optional[dict[str, Any]]) -> Optional[str]:
     return f"{state['run']} {state['phase']} {state['updated']}" if state else None
 
 
+def new_run(now: float) -> str:
+    """What a plan calls a restore."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{uuid.uuid4().hex[:6]}"
+
+
 def is_run(name: str) -> bool:
-    """Whether that is what a plan calls a restore."""
+    """Whether that is such a name."""
     return bool(_RUN.fullmatch(name))
 
 
@@ -104,8 +112,8 @@ def touched(state: Optional[dict[str, Any]], directory: str = _record.DIRECTORY)
 
 def save(state: dict[str, Any], phase: str, directory: str = _record.DIRECTORY) -> dict[str, Any]:
     """Note on the disk that the restore has come so far, and return the state as it is now."""
-    now = _record.now()
-    state = {**state, "phase": phase, "updated": now, "history": [*(state.get("history") or []), [phase, now]]}
+    moment = now()
+    state = {**state, "phase": phase, "updated": moment, "history": [*(state.get("history") or []), [phase, moment]]}
     _record.private_directory(FOLDER, directory=directory)
     _record.write_private(path_of(directory), (json.dumps(state, indent=1, sort_keys=True) + "\n").encode())
     return state

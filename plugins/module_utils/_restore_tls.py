@@ -8,12 +8,12 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-import time
 from typing import Optional
 from urllib.parse import urlsplit
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._certificate import der_of_pem, not_after, stands_for
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import read_text
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 
 _OUTAGE = 3600.0  # seconds in which a certificate must not end
 
@@ -60,8 +60,7 @@ def certificate_obstacle(what: str, path: str, hosts: list[str], now: float) -> 
     cure = f"issue it again (kubeadm certs renew etcd-{what}, or as it was made) and restart etcd"
     end = not_after(der)
     if end is not None and end < now + _OUTAGE:
-        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
-        return f"etcd's {what} certificate {path} is good until {when} only, so etcd would not come back: {cure}."
+        return f"etcd's {what} certificate {path} is good until {iso(end)} only, so etcd would not come back: {cure}."
     foreign = [host for host in hosts if not stands_for(der, host)]
     if foreign:
         return f"etcd's {what} certificate {path} is not for {', '.join(foreign)}, where it is asked: {cure}."

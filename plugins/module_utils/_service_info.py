@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import glob
 import math
 import os
@@ -40,6 +39,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe
     etcd_settings,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_timer import DeadMan
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch, iso
 
 _CERTIFICATES = {
     "etcd": ("cert-file", "peer-cert-file"),
@@ -51,16 +51,6 @@ _CERTIFICATES = {
 _KUBELETS_OWN = ("/var/lib/kubelet/pki/kubelet-client-current.pem", "/var/lib/kubelet/pki/kubelet.crt")
 _API_LAG = 30.0
 _LEADERS = ("kube-controller-manager", "kube-scheduler")
-
-
-def iso(epoch: float) -> str:
-    return datetime.datetime.fromtimestamp(epoch, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def epoch_of(written: str) -> float:
-    """Read a time as Kubernetes writes it, with or without fractions of a second."""
-    whole = written.rstrip("Z").split(".")[0]
-    return datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.timezone.utc).timestamp()
 
 
 def certificate_row(path: str, pem: str, now: float) -> Optional[dict[str, Any]]:
@@ -77,7 +67,7 @@ def leads(lease: dict[str, Any], hostname: str, started: float, now: float) -> b
     spec = lease.get("spec") or {}
     if not str(spec.get("holderIdentity") or "").startswith(f"{hostname}_") or not spec.get("renewTime"):
         return False
-    renewed = epoch_of(spec["renewTime"])
+    renewed = epoch(spec["renewTime"])
     return renewed + float(spec.get("leaseDurationSeconds") or 15) > now and renewed >= started - 1
 
 
@@ -179,7 +169,7 @@ class Describer:
         answer = self.ask_api(f"/api/v1/namespaces/kube-system/pods/{pod}")
         if answer:
             told = last_exit_of_pod(answer, service.name)
-        if told and words and epoch_of(told["at"]) + _API_LAG < os.path.getmtime(previous):
+        if told and words and epoch(told["at"]) + _API_LAG < os.path.getmtime(previous):
             told = None  # of a run before that: the API has not heard of the newest end yet
         if told is None and not words:
             return None

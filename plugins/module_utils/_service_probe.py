@@ -104,11 +104,11 @@ def etcd_settings(service: Service, runner: Runner = run) -> dict[str, str]:
     return _etcd_discovery.whole_settings(argv or ["etcd"], environment, runner)
 
 
-def etcd_access(service: Service, wanted: Access, runner: Runner = run) -> Access:
+def etcd_access(service: Service, wanted: Access) -> Access:
     """How to ask this host's etcd."""
     if all(wanted):
         return wanted
-    return _etcd_discovery.choose_access(etcd_settings(service, runner), wanted, _etcd_discovery.server_argv())
+    return _etcd_discovery.choose_access(etcd_settings(service), wanted, _etcd_discovery.server_argv())
 
 
 def ask_etcd(access: Access, path: str, port: int) -> Optional[str]:

@@ -348,8 +348,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_phase
     Restore,
     no_room,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state import touched
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import QuickHost, old_data_gone
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_undo import QuickHost
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 
@@ -358,9 +357,7 @@ def step(module: AnsibleModule) -> dict[str, Any]:
     host = QuickHost(params["manifests_dir"])
     access = wanted_access(params)
     if params["phase"] == "look":
-        seen = look(host, access, params["kubeconfig"])
-        earlier = touched(seen["state"], host.directory)
-        return {"look": {**seen, "touched": earlier, "old_data_gone": old_data_gone(earlier)}}
+        return {"look": look(host, access, params["kubeconfig"])}
     if not (params["plan"] or {}).get("run"):
         raise CareError("This step needs the plan of the restore (option plan).")
     if module.check_mode:

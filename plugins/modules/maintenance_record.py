@@ -115,7 +115,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _maintenance
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import RECONNECT, run_module
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import now
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import now
 
 
 def note(module: AnsibleModule) -> dict[str, Any]:

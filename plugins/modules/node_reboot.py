@@ -85,7 +85,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _mainte
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import now
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import now
 
 
 def reboot(module: AnsibleModule) -> dict[str, Any]:

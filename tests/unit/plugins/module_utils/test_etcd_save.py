@@ -14,12 +14,12 @@ from typing import Any, Optional
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_save as saving
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_snapshot as snapshots
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import WholeFile
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils import etcd_fakes as fakes
 
@@ -180,7 +180,7 @@ def age(tmp_path: Path, name: str, seconds: float) -> None:
     """Let a snapshot be so old."""
     sidecar = tmp_path / "backups" / f"{name}.json"
     said = json.loads(sidecar.read_text())
-    said["taken"] = snapshots.iso(time.time() - seconds)
+    said["taken"] = iso(time.time() - seconds)
     sidecar.write_text(json.dumps(said))
 
 

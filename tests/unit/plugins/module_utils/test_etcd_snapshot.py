@@ -14,6 +14,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_s
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BrokenFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import iso
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils import etcd_fakes as fakes
 
 NOBODY = Access("", None, None, None)
@@ -90,7 +91,7 @@ def test_a_time_that_cannot_be_read_is_not_known(tmp_path: Path, taken: Any) -> 
     # Listed all the same, by when the file was written last.
     listed = shelf.inspected(shelf.one(str(file)), True, file.stat().st_mtime + 60)
     assert (listed["good"], listed["age"]) == (True, 60)
-    assert listed["taken"] == snapshots.iso(file.stat().st_mtime)
+    assert listed["taken"] == iso(file.stat().st_mtime)
 
 
 def test_a_sidecar_of_before_is_as_good_as_ever(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _health
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._health import Lease, Seen, Server, Wanted
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse
 
 NEW = parse("1.35.4")
@@ -89,7 +90,7 @@ def cloud_controller(on: str = "w1") -> dict[str, Any]:
 
 
 def lease(moved: float | None, renewed: str | None = AT) -> Lease:
-    return Lease("cp1_x", _health.epoch(renewed), 0.0, moved)
+    return Lease("cp1_x", epoch(renewed) if renewed else None, 0.0, moved)
 
 
 @pytest.mark.parametrize(
@@ -127,13 +128,13 @@ def lease(moved: float | None, renewed: str | None = AT) -> Lease:
         (
             "node",
             Seen(nodes=[node()], heartbeat=lease(None)),
-            Wanted(node="w1", since=_health.epoch("2026-11-22T03:00:30Z")),
+            Wanted(node="w1", since=epoch("2026-11-22T03:00:30Z")),
             ["no heartbeat of w1 after 2026-11-22T03:00:30Z; the last is of 2026-11-22T03:00:00Z"],
         ),
         (
             "node",
             Seen(nodes=[node()], heartbeat=lease(None, "2026-11-22T03:00:31.123456Z")),
-            Wanted(node="w1", since=_health.epoch("2026-11-22T03:00:30Z")),
+            Wanted(node="w1", since=epoch("2026-11-22T03:00:30Z")),
             [],
         ),
         # Clocks that are hours apart: a heartbeat seen to change is proof all the same.
@@ -208,8 +209,7 @@ def renewed(at: str) -> dict[str, Any]:
 
 def test_a_lease_is_believed_by_the_clock_only_for_a_moment() -> None:
     watched = Lease()
-    clock = _health.epoch(AT)
-    assert clock is not None
+    clock = epoch(AT)
     watched.look(renewed(AT), 10.0, clock + 2)
     assert watched.alive(10.0)
     watched.look(renewed(AT), 14.0, clock + 6)
@@ -221,9 +221,9 @@ def test_a_lease_is_believed_by_the_clock_only_for_a_moment() -> None:
 
 def test_a_lease_of_a_machine_with_a_wrong_clock_is_alive_once_it_moves() -> None:
     watched = Lease()
-    watched.look(renewed("2031-01-01T00:00:00Z"), 10.0, _health.epoch(AT))
+    watched.look(renewed("2031-01-01T00:00:00Z"), 10.0, epoch(AT))
     assert not watched.alive(10.0)
-    watched.look(renewed("2031-01-01T00:00:02Z"), 12.0, _health.epoch(AT))
+    watched.look(renewed("2031-01-01T00:00:02Z"), 12.0, epoch(AT))
     assert watched.alive(12.0)
 
 

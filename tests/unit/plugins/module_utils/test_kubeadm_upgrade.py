@@ -23,6 +23,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Jobs
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_upgrade import Upgrade, options_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubelet_detour import Detour
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse_or_none
 
 OLD, NEW = "1.34.4", "1.35.4"
@@ -195,7 +196,7 @@ def test_a_kubeadm_whose_work_is_undone_is_run_again_by_the_next_run(tmp_path: p
 
 
 def test_addons_that_kubeadm_left_out_make_it_run_once_more(tmp_path: pathlib.Path) -> None:
-    record = _record.with_step(None, "kubeadm", NEW, "run-1", _record.now(), 1.0)
+    record = _record.with_step(None, "kubeadm", NEW, "run-1", now(), 1.0)
     upgrade = OnPaper(tmp_path, [a_host(NEW, record=record)], NEW, proxy=OLD, step="node")
     results = upgrade.run()
     assert results["reasons"] == ["kube-proxy is still 1.34.4, though every API server is 1.35.4"]

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._health import epoch
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _lock
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import Claim, judge, read, refusal
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 
 RENEWED = "2026-11-22T03:20:00.000000Z"
-ENDS = epoch("2026-11-22T03:35:00Z") or 0.0
+ENDS = epoch("2026-11-22T03:35:00Z")
 FIRST = "pid:[4026531836]"
 BASTION = {"machine_id": "m1", "boot_id": "b1", "hostname": "bastion", "pid_namespace": FIRST}
 CONTAINER = {**BASTION, "pid_namespace": "pid:[4026532299]"}
@@ -115,3 +116,9 @@ def test_the_refusal_says_that_a_dead_run_did_something_else() -> None:
 def test_the_refusal_says_that_another_run_was_to_be_taken_over() -> None:
     claim = me(takeover="r0", **STRANGER)
     assert "that of run r0" in refusal(judge(lease(), claim, ENDS - 1), claim)
+
+
+def test_a_lease_keeps_the_fractions_of_a_second() -> None:
+    written = {**lease()["spec"], "renewTime": _lock._micro(ENDS + 0.25)}
+    holder = read({**lease(), "spec": written})
+    assert holder is not None and holder.renewed == ENDS + 0.25 and holder.until == ENDS + 900.25

@@ -169,9 +169,11 @@ def test_no_database_is_read_in_the_outage_of_a_restore(
     listens = "--listen-client-urls=http://127.0.0.1:2379"
     stopped(fake, "etcd", "--name=cp1", f"--data-dir={tmp_path}", listens)
     if phase:
-        _restore_state.save({"run": "r1"}, phase, str(fake.state))
+        places = {"data_dir": str(tmp_path), "room": str(tmp_path / "room"), "had_data": True}
+        _restore_state.save({"run": "r1", **places}, phase, str(fake.state))
     was_read: list[str] = []
     monkeypatch.setattr(_restore_look, "nodes_by_data", was_read.append)
     seen = _restore_look.look(fake.host, Access("http://127.0.0.1:2379", None, None, None), "/nowhere")
     assert (seen["state"] or {}).get("phase", "") == phase
+    assert seen["touched"] == seen["state"] and seen["old_data_gone"] is (phase in ("started", "done"))
     assert bool(was_read) is read

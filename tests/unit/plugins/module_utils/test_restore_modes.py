@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, epoch
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_modes import plan
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 
 NOW = epoch("2026-01-01T01:00:00Z")
 ME = {"hostname": "bastion", "machine_id": "m1", "boot_id": "b1", "pid": 7, "start": 70, "running": []}

@@ -12,8 +12,9 @@ import pytest
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record, _restore_look
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_api import lock_now
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, epoch
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_others import others_at_work
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 
 RENEWED = epoch("2026-01-01T00:00:00Z")
 MACHINE = {"machine_id": "m1", "boot_id": "b1", "hostname": "bastion", "pid_namespace": "pid:[4026531836]"}

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, epoch, words_of_age
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_asked import Asked, words_of_age
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_earlier import at_work
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_plan import BUMP, joined_after, plan
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 
 TAKEN = "2026-01-01T00:00:00Z"
 NOW = epoch(TAKEN) + 3600

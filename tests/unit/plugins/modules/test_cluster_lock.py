@@ -14,8 +14,9 @@ from ansible.module_utils import basic
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _lock
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._health import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._names import LEASES
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, node
 
@@ -58,7 +59,7 @@ def lease(api: FakeApi) -> dict[str, Any]:
 
 def age(api: FakeApi, seconds: float) -> None:
     """Let the lock be last renewed so long ago."""
-    lease(api)["spec"]["renewTime"] = _lock._micro((epoch(lease(api)["spec"]["renewTime"]) or 0) - seconds)
+    lease(api)["spec"]["renewTime"] = _lock._micro(epoch(lease(api)["spec"]["renewTime"]) - seconds)
 
 
 def deadline() -> Deadline:
@@ -92,7 +93,7 @@ def test_its_own_lock_is_renewed_without_counting_as_a_change(api: FakeApi, lock
     before = copy.deepcopy(lease(api))
     result = lock(ttl=1200)
     assert not result["changed"] and result["held"] and result["action"] == "renewed" and result["warnings"] == []
-    assert (epoch(lease(api)["spec"]["renewTime"]) or 0) >= (epoch(before["spec"]["renewTime"]) or 0) + 300
+    assert epoch(lease(api)["spec"]["renewTime"]) >= epoch(before["spec"]["renewTime"]) + 300
     assert lease(api)["spec"]["acquireTime"] == before["spec"]["acquireTime"]
     assert lease(api)["metadata"]["annotations"] == before["metadata"]["annotations"]
 
@@ -168,7 +169,7 @@ def test_release_is_safe_to_repeat_and_leaves_what_is_not_ours(api: FakeApi, loc
     assert lock("r2")["action"] == "acquired"
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", _lock.LEASES), ("PATCH", _lock.PATH), ("DELETE", _lock.PATH)])
+@pytest.mark.parametrize(("method", "path"), [("POST", LEASES), ("PATCH", _lock.PATH), ("DELETE", _lock.PATH)])
 def test_a_write_whose_answer_was_lost_counts_as_a_change(api: FakeApi, lock: Any, method: str, path: str) -> None:
     if method != "POST":
         lock("r1", controller=BASTION)
