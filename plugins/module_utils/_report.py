@@ -83,7 +83,6 @@ def build(
     outcome: str = "",
     snapshot: Optional[Mapping[str, Any]] = None,
     failure: Optional[Mapping[str, Any]] = None,
-    warnings: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Put the plan and what became of it together.
 
@@ -111,7 +110,7 @@ def build(
         "phases": {name: totals[name] for name in sorted(totals, key=_place)},
         "snapshot": _snapshot(snapshot),
         "refusals": list(plan["refusals"]),
-        "warnings": list(dict.fromkeys([*plan["warnings"], *[str(warning) for warning in warnings]])),
+        "warnings": list(dict.fromkeys(plan["warnings"])),
     }
 
 

@@ -69,8 +69,6 @@ attributes:
 requirements:
   - jmespath (Python)
 seealso:
-  - plugin: clustercare.kubeadm.upgrade_report
-    plugin_type: filter
   - plugin: clustercare.kubeadm.report_query
     plugin_type: filter
 """
