@@ -77,7 +77,7 @@ def _seconds(value: Any) -> float:
 def build(
     plan: Mapping[str, Any],
     phases: Optional[Mapping[str, Sequence[Mapping[str, Any]]]] = None,
-    run: str = "",
+    run_id: str = "",
     started: str = "",
     finished: str = "",
     outcome: str = "",
@@ -98,7 +98,7 @@ def build(
             totals[phase["phase"]] = round(totals.get(phase["phase"], 0.0) + _seconds(phase.get("seconds")), 1)
     return {
         "schema": 1,
-        "run": run,
+        "run": run_id,
         "cluster": dict(plan["cluster"]),
         "target": plan["target"] or plan.get("asked"),
         "outcome": outcome or _outcome(plan, failure),
