@@ -207,13 +207,21 @@ elapsed:
   sample: 0.9
 """
 
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_look import look
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 
 
+def info(module: AnsibleModule) -> dict[str, Any]:
+    return {"host": look(module.params)}
+
+
 def main() -> None:
     run_module(
-        lambda module: {"host": look(module.params)},
+        info,
         argument_spec={
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
             "patches_dir": {"type": "path"},
