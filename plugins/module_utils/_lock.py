@@ -22,6 +22,8 @@ _WHERE = "Lease clustercare in kube-system"
 _PREFIX = "clustercare.io/"
 _RACES = 5
 
+LOCK_RUN: dict[str, Any] = {"lock_run": {"type": "str"}}
+
 
 @dataclass(frozen=True)
 class Process:
