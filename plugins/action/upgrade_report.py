@@ -16,7 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._report import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import now
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import private_directory, write_whole
 
-_DETAILS = ("run", "started", "outcome", "failure", "snapshot")
+_DETAILS = ("run_id", "started", "outcome", "failure", "snapshot")
 
 
 class ActionModule(ActionBase):
@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
         args = self._task.args
         details = {name: args[name] for name in _DETAILS if args.get(name)}
         report = build(args["plan"], args.get("phases") or {}, finished=now(), **details)
-        directory = self._loader.path_dwim(args["directory"])
+        directory = self._loader.path_dwim(args["dir"])
         paths = {kind: os.path.join(directory, f"report.{kind}") for kind in ("json", "md")}
         texts = {"json": json.dumps(report, indent=2, default=str) + "\n", "md": markdown(report)}
         result["changed"] = self._task.check_mode

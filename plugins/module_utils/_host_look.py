@@ -10,10 +10,9 @@ from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import Gatherer
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm import open_run, why_not_done
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm import open_run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kubeadm_job import Jobs
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import named, processes
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline, wait_until
 
 # A controller manager or scheduler that lost its lease ends, and the kubelet starts it again.
@@ -36,7 +35,6 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
         await_processes(dead, min(_STARTING, params["api_timeout"]))
         host = gather(params)
     host["job"] = {name: getattr(job, name) for name in _JOB} if job else None
-    host["kubeadm_not_done"] = why_not_done(host, parse(params["target"])) if params["target"] else []
     return host
 
 

@@ -20,6 +20,8 @@ PATH = f"{LEASES}/{LOCK}"
 _WHERE = f"Lease {LOCK} in kube-system"
 _RACES = 5
 
+LOCK_RUN: dict[str, Any] = {"lock_run": {"type": "str"}}
+
 
 @dataclass(frozen=True)
 class Process:

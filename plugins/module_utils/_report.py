@@ -77,13 +77,12 @@ def _seconds(value: Any) -> float:
 def build(
     plan: Mapping[str, Any],
     phases: Optional[Mapping[str, Sequence[Mapping[str, Any]]]] = None,
-    run: str = "",
+    run_id: str = "",
     started: str = "",
     finished: str = "",
     outcome: str = "",
     snapshot: Optional[Mapping[str, Any]] = None,
     failure: Optional[Mapping[str, Any]] = None,
-    warnings: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Put the plan and what became of it together.
 
@@ -99,7 +98,7 @@ def build(
             totals[phase["phase"]] = round(totals.get(phase["phase"], 0.0) + _seconds(phase.get("seconds")), 1)
     return {
         "schema": 1,
-        "run": run,
+        "run": run_id,
         "cluster": dict(plan["cluster"]),
         "target": plan["target"] or plan.get("asked"),
         "outcome": outcome or _outcome(plan, failure),
@@ -111,7 +110,7 @@ def build(
         "phases": {name: totals[name] for name in sorted(totals, key=_place)},
         "snapshot": _snapshot(snapshot),
         "refusals": list(plan["refusals"]),
-        "warnings": list(dict.fromkeys([*plan["warnings"], *[str(warning) for warning in warnings]])),
+        "warnings": list(dict.fromkeys(plan["warnings"])),
     }
 
 

@@ -176,7 +176,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._health import CHECKS, Wanted, read_since
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._health_run import Options, watch_health
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import auth_argument_spec, connect
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import renew
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import LOCK_RUN, renew
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import parse
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
@@ -219,7 +219,7 @@ def main() -> None:
             "passes": {"type": "int", "default": 3, "no_log": False},
             "interval": {"type": "float", "default": 2},
             "wait": {"type": "bool", "default": True},
-            "lock_run": {"type": "str"},
+            **LOCK_RUN,
         },
         supports_check_mode=True,
     )

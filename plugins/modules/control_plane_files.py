@@ -247,7 +247,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._master_save i
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 
 
-def main(module: AnsibleModule) -> dict[str, Any]:
+def keep(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     if params["state"] == "verified":
         return verify(params["dir"], params["name"])
@@ -257,9 +257,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     return save(Saving(params["dir"], params["paths"], params["keep_last"]), module.check_mode)
 
 
-if __name__ == "__main__":
+def main() -> None:
     run_module(
-        main,
+        keep,
         argument_spec={
             "state": {"type": "str", "choices": ["saved", "verified"], "default": "saved"},
             "dir": {"type": "path", "default": "/var/lib/clustercare/backups"},
@@ -271,3 +271,7 @@ if __name__ == "__main__":
         },
         supports_check_mode=True,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -340,13 +340,13 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_watch im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import RECONNECT, run_module
 
 
-def main(module: AnsibleModule) -> dict[str, Any]:
+def look(module: AnsibleModule) -> dict[str, Any]:
     return info(module.params)
 
 
-if __name__ == "__main__":
+def main() -> None:
     run_module(
-        main,
+        look,
         argument_spec={
             **ACCESS_OPTIONS,
             "hash_check": {"type": "bool", "default": False},
@@ -359,3 +359,7 @@ if __name__ == "__main__":
         },
         supports_check_mode=True,
     )
+
+
+if __name__ == "__main__":
+    main()

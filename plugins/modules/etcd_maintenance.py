@@ -182,7 +182,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 
-def main(module: AnsibleModule) -> dict[str, Any]:
+def maintain(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     access = wanted_access(params)
     deadline = Deadline(params["timeout"], "timeout")
@@ -194,9 +194,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     return defragment(access, worth, deadline, params["allow_outage"], module.check_mode)
 
 
-if __name__ == "__main__":
+def main() -> None:
     run_module(
-        main,
+        maintain,
         argument_spec={
             **ACCESS_OPTIONS,
             "state": {
@@ -212,3 +212,7 @@ if __name__ == "__main__":
         },
         supports_check_mode=True,
     )
+
+
+if __name__ == "__main__":
+    main()

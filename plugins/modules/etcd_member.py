@@ -163,16 +163,16 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 STATES = {"learner": add_learner, "promoted": promote, "absent": remove}
 
 
-def main(module: AnsibleModule) -> dict[str, Any]:
+def change(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     wanted = Wanted(params["name"], params["peer_url"])
     deadline = Deadline(params["timeout"], "timeout")
     return STATES[params["state"]](wanted_access(params), wanted, deadline, module.check_mode)
 
 
-if __name__ == "__main__":
+def main() -> None:
     run_module(
-        main,
+        change,
         argument_spec={
             **ACCESS_OPTIONS,
             "state": {"type": "str", "choices": ["learner", "promoted", "absent"], "required": True},
@@ -183,3 +183,7 @@ if __name__ == "__main__":
         required_if=[("state", "learner", ["peer_url"]), ("state", "absent", ["peer_url"])],
         supports_check_mode=True,
     )
+
+
+if __name__ == "__main__":
+    main()

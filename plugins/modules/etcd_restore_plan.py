@@ -239,7 +239,7 @@ def version_in(configuration: Optional[str]) -> Optional[str]:
     return loaded.get("kubernetesVersion") if isinstance(loaded, dict) else None
 
 
-def main(module: AnsibleModule) -> dict[str, Any]:
+def decide(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     missing = sorted(set(params["masters"]) - set(params["looks"]))
     if missing:
@@ -256,9 +256,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     return {"plan": made, "warnings": list(made["warnings"])}
 
 
-if __name__ == "__main__":
+def main() -> None:
     run_module(
-        main,
+        decide,
         argument_spec={
             "snapshot": {"type": "path"},
             "mode": {"type": "str", "choices": ["all_members", "seed_and_join", "salvage"], "default": "all_members"},
@@ -279,3 +279,7 @@ if __name__ == "__main__":
         },
         supports_check_mode=True,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -477,7 +477,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 COUNTS = ("keep_last", "keep_hourly", "keep_daily", "keep_weekly", "max_age", "bump_revision")
 
 
-def main(module: AnsibleModule) -> dict[str, Any]:
+def keep(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     directory, name, state = params["dir"], params["name"], params["state"]
     for option in COUNTS:
@@ -510,9 +510,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
     run_module(
-        main,
+        keep,
         argument_spec={
             **ACCESS_OPTIONS,
             "state": {
@@ -543,3 +543,7 @@ if __name__ == "__main__":
         required_if=[("state", "absent", ["name"]), ("state", "restored", ["name", "data_dir"])],
         supports_check_mode=True,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -216,16 +216,16 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_shelf im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 
 
-def main(module: AnsibleModule) -> dict[str, Any]:
+def info(module: AnsibleModule) -> dict[str, Any]:
     directory, name = module.params["dir"], module.params["name"]
     found = [one(in_directory(directory, name))] if name else shelf(directory)
     now = time.time()
     return {"snapshots": [inspected(snapshot, module.params["verify"], now) for snapshot in found]}
 
 
-if __name__ == "__main__":
+def main() -> None:
     run_module(
-        main,
+        info,
         argument_spec={
             "dir": {"type": "path", "default": "/var/lib/clustercare/backups"},
             "name": {"type": "str"},
@@ -233,3 +233,7 @@ if __name__ == "__main__":
         },
         supports_check_mode=True,
     )
+
+
+if __name__ == "__main__":
+    main()

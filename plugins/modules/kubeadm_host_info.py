@@ -25,10 +25,6 @@ options:
       - Directory with kubeadm patches on the host, as an upgrade would use it.
         See RV(host.kubeadm_patches_fail_cgroup_v1).
     type: path
-  target:
-    description:
-      - The version that an upgrade aims at. It changes nothing in the answer except RV(host.kubeadm_not_done).
-    type: str
   job_timeout:
     description:
       - Seconds to wait, before anything is looked at, for a C(kubeadm) that an earlier run of
@@ -190,11 +186,6 @@ host:
         C(rc) is V(null) while it runs or when it was cut off, C(taken) says whether the record holds its result.
       type: dict
       sample: {run: 20261122T031500Z, step: node, target: 1.35.4, running: false, rc: 0, seconds: 163.2, taken: true}
-    kubeadm_not_done:
-      description:
-        - With O(target), the reasons for which this host's kubeadm step does not count as done; empty when it does.
-      type: list
-      elements: str
     busy:
       description: Running kubeadm and package tools, C(pid) and C(what).
       type: list
@@ -216,17 +207,24 @@ elapsed:
   sample: 0.9
 """
 
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_look import look
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 
 
+def info(module: AnsibleModule) -> dict[str, Any]:
+    return {"host": look(module.params)}
+
+
 def main() -> None:
     run_module(
-        lambda module: {"host": look(module.params)},
+        info,
         argument_spec={
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
             "patches_dir": {"type": "path"},
-            "target": {"type": "str"},
             "job_timeout": {"type": "int", "default": 0},
             "api_timeout": {"type": "int", "default": 0},
             "only_master": {"type": "bool", "default": False},

@@ -187,7 +187,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import (
     auth_argument_spec,
     connect,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import renew
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import LOCK_RUN, renew
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._maintenance_plan import (
     Request,
     View,
@@ -267,7 +267,7 @@ def main() -> None:
             "fresh": {"type": "bool", "default": False},
             "batch": {"type": "list", "elements": "str"},
             "timeout": {"type": "float", "default": 300},
-            "lock_run": {"type": "str"},
+            **LOCK_RUN,
         },
         supports_check_mode=True,
     )

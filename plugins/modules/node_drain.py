@@ -436,7 +436,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon_run im
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_options import read_options
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_run import drained
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import auth_argument_spec, connect
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import renew
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import LOCK_RUN, renew
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._module import run_module
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
@@ -470,7 +470,7 @@ def main() -> None:
             "state": {"type": "str", "choices": list(STATES), "default": "drained"},
             "owner": {"type": "str", "default": "node_drain"},
             "run_id": {"type": "str"},
-            "lock_run": {"type": "str"},
+            **LOCK_RUN,
             "cordon_reason": {"type": "str"},
             "timeout": {"type": "float", "default": 600},
             "grace_period": {"type": "int"},

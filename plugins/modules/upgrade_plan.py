@@ -227,11 +227,15 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def main(module: AnsibleModule) -> dict[str, Any]:
+def plan(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     request = Request(**{name: given[name] for name in ARGUMENTS if name != "timeout"})
     return {"plan": make_plan(request, read(module, request, os.environ))}
 
 
+def main() -> None:
+    run_module(plan, argument_spec={**auth_argument_spec(), **ARGUMENTS}, supports_check_mode=True)
+
+
 if __name__ == "__main__":
-    run_module(main, argument_spec={**auth_argument_spec(), **ARGUMENTS}, supports_check_mode=True)
+    main()

@@ -22,11 +22,11 @@ options:
     description: The answer of P(clustercare.kubeadm.upgrade_phases#filter).
     type: dict
     default: {}
-  directory:
+  dir:
     description: Where the two files go. Made with mode 0700 when it is not there.
     type: path
     required: true
-  run:
+  run_id:
     description: The name of the run.
     type: str
     default: ""
@@ -69,8 +69,6 @@ attributes:
 requirements:
   - jmespath (Python)
 seealso:
-  - plugin: clustercare.kubeadm.upgrade_report
-    plugin_type: filter
   - plugin: clustercare.kubeadm.report_query
     plugin_type: filter
 """
@@ -80,7 +78,7 @@ EXAMPLES = r"""
   clustercare.kubeadm.upgrade_report:
     plan: "{{ planned.plan }}"
     phases: "{{ hostvars | clustercare.kubeadm.upgrade_phases(groups['masters'] + groups['workers']) }}"
-    directory: ~/upgrades/2026-11-22
+    dir: ~/upgrades/2026-11-22
     figures:
       upgrade_seconds: seconds
   run_once: true

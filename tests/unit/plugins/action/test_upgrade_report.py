@@ -29,7 +29,7 @@ def write(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def do(directory: Path, check_mode: bool = False) -> dict[str, Any]:
         plugin = object.__new__(action.ActionModule)
-        args = {"plan": PLAN, "directory": str(directory), "run": "r1", "figures": {"upgrade_target": "target"}}
+        args = {"plan": PLAN, "dir": str(directory), "run_id": "r1", "figures": {"upgrade_target": "target"}}
         plugin._task = SimpleNamespace(args=args, check_mode=check_mode)
         plugin._loader = SimpleNamespace(path_dwim=str)
         result: dict[str, Any] = plugin.run()

@@ -49,5 +49,5 @@ def test_a_static_pod_that_is_being_started_is_waited_for(
     monkeypatch.setattr(_host_look, "Jobs", NoJobs)
     monkeypatch.setattr(_host_look, "gather", lambda _params: a_master(SCHEDULER in seen[0]))
     monkeypatch.setattr(_host_look, "processes", processes)
-    params = {"job_timeout": 0, "api_timeout": patience, "only_master": False, "target": None}
+    params = {"job_timeout": 0, "api_timeout": patience, "only_master": False}
     assert _host_look.look(params)["static_pods"]["kube-scheduler"]["running"] is told

@@ -66,13 +66,13 @@ def whole() -> dict[str, Any]:
             {"phase": "kubelet", "seconds": 9, "changed": True},
         ]
     return build(
-        plan(), every, run="r1", started="2026-01-01T10:00:00Z", finished="2026-01-01T10:07:30Z", snapshot=SNAPSHOT
+        plan(), every, run_id="r1", started="2026-01-01T10:00:00Z", finished="2026-01-01T10:07:30Z", snapshot=SNAPSHOT
     )
 
 
 def failed() -> dict[str, Any]:
     failure = {"host": "w1", "task": "Drain the node", "message": "Budget shop/web allows nothing."}
-    return build(plan(), phases(), run="r1", failure=failure, snapshot=SNAPSHOT)
+    return build(plan(), phases(), run_id="r1", failure=failure, snapshot=SNAPSHOT)
 
 
 def test_phases_come_in_the_order_of_the_work() -> None:
