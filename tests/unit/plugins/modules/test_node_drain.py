@@ -45,7 +45,8 @@ def test_every_pod_goes_and_the_result_says_so(api: FakeApi, drain: Any) -> None
     assert result["changed"] and not result.get("failed")
     assert result["counts"] == {"evicted": 20} and result["remaining"] == []
     assert len(api.evictions) == 20 == result["api_calls"]["create"]
-    assert all(body["deleteOptions"]["gracePeriodSeconds"] == 0 for body in api.bodies if "deleteOptions" in body)
+    graces = [body["deleteOptions"]["gracePeriodSeconds"] for body in api.bodies if "deleteOptions" in body]
+    assert graces == [0] * 20
     note = json.loads(api.nodes["w1"]["metadata"]["annotations"][_cordon.ANNOTATION])
     assert (note["owner"], note["run"]) == ("upgrade", "r1")
     assert "pod: shop/a3" in result["diff"]["before"] and "pod: shop/a3" not in result["diff"]["after"]
