@@ -12,18 +12,12 @@ import pytest
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_run
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
     FakeApi,
+    actions,
     budget,
+    cordoned,
     pod,
     status,
 )
-
-
-def actions(result: dict[str, Any]) -> dict[str, str]:
-    return {entry["name"]: entry["action"] for entry in result["pods"]}
-
-
-def cordoned(api: FakeApi) -> bool:
-    return bool(api.nodes["w1"]["spec"].get("unschedulable"))
 
 
 def test_an_empty_cordoned_node_is_left_as_it_is(api: FakeApi, drain: Any) -> None:
