@@ -23,7 +23,7 @@ PLUGINS = [path for kind in ("filter", "lookup", "modules") for path in sorted((
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
 
 
-def read(*parts: str) -> Any:
+def read(*parts: str | Path) -> Any:
     return yaml.safe_load(ROOT.joinpath(*parts).read_text(encoding="utf-8"))
 
 
