@@ -90,7 +90,7 @@ class Run:
 
 class Bench:
     def __init__(self, lab: Lab, directory: Path) -> None:
-        self.lab, self.directory = lab, directory
+        self.lab = lab
         self.kubectl = cluster.kubectl_argv(state.require(lab.name))[0]
         self.inventory = lab.status()["inventory"]
         self.kubeconfig = directory / "kubeconfig"
@@ -134,17 +134,12 @@ class Bench:
         }
         self.lab.kubectl("create", "namespace", SPACE)
         self.lab.kubectl("create", "serviceaccount", USER, "-n", SPACE)
-        self.apply(flow, role)
+        self.lab.apply(SPACE, flow, role)
         config = json.loads(self.lab.kubectl("config", "view", "--raw", "-o", "json"))
         token = self.lab.kubectl("create", "token", USER, "-n", SPACE, "--duration=4h").strip()
         config["users"][0]["user"] = {"token": token}
         self.kubeconfig.touch(0o600)
         self.kubeconfig.write_text(json.dumps(config))
-
-    def apply(self, *objects: dict[str, Any]) -> None:
-        file = self.directory / "objects.json"
-        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-        self.lab.kubectl("apply", "-n", SPACE, "-f", str(file))
 
     def calls(self) -> int:
         """How many requests of our user the API server has let through so far."""
@@ -161,7 +156,7 @@ class Bench:
     @contextmanager
     def filled(self, case: Case) -> Iterator[None]:
         self.lab.kubectl("cordon", NODE)
-        self.apply(*case.objects())
+        self.lab.apply(SPACE, *case.objects())
         try:
             yield
         finally:
@@ -179,8 +174,7 @@ class Bench:
 
         def ready() -> bool:
             pods = self.here()
-            good = [p for p in pods if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions(p))]
-            return len(good) == len(pods) == case.pods
+            return len(pods) == case.pods and all(map(cluster.is_ready, pods))
 
         wait_for(f"{case.pods} pods are Ready on {NODE}", ready, 300)
         if case.one_at_a_time:
@@ -242,11 +236,6 @@ class Bench:
         variables = json.dumps({"kubeconfig": str(self.kubeconfig), "node": NODE})
         playbook = PROJECT / "benchmarks" / "drain" / f"{tool}.yml"
         return [str(ANSIBLE_PLAYBOOK), "-i", self.inventory, "-e", variables, str(playbook)]
-
-
-def conditions(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pod["status"].get("conditions", [])
-    return found
 
 
 def is_end_of_pod(event: dict[str, Any]) -> bool:

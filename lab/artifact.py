@@ -119,11 +119,12 @@ def remove(path: Path) -> None:
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file, with its folder, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file, with its folder, whole or not at all, and what is private for nobody else's eyes at any time."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o777 if mode & 0o077 else 0o700)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    draft.chmod(mode)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as sink:
+        draft.chmod(mode)  # past the umask
+        sink.write(text)
     draft.replace(path)
 
 

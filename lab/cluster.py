@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Any
 
 from . import kinds, kubeadm, machines, paths, remote, state
 from .errors import LabError
@@ -124,19 +125,20 @@ def ready_nodes(lab: Lab, since: float = 0) -> dict[str, bool]:
 
 
 def parse_ready(nodes: str, since: float = 0) -> dict[str, bool]:
-    """:param since: what a kubelet said before this time does not count."""
+    return {node["metadata"]["name"]: is_ready(node, since) for node in json.loads(nodes)["items"]}
 
-    def ready(conditions: list[dict[str, str]]) -> bool:
-        return any(
-            condition["type"] == "Ready"
-            and condition["status"] == "True"
-            and datetime.fromisoformat(condition["lastHeartbeatTime"]).timestamp() >= since
-            for condition in conditions
-        )
 
-    return {
-        node["metadata"]["name"]: ready(node["status"].get("conditions", [])) for node in json.loads(nodes)["items"]
-    }
+def is_ready(thing: dict[str, Any], since: float = 0) -> bool:
+    """Whether a node or a pod is Ready.
+
+    :param since: what a kubelet said of its node before this time does not count.
+    """
+    return any(
+        condition["type"] == "Ready"
+        and condition["status"] == "True"
+        and (not since or datetime.fromisoformat(condition["lastHeartbeatTime"]).timestamp() >= since)
+        for condition in thing["status"].get("conditions", [])
+    )
 
 
 def await_ready(lab: Lab, seconds: float = 180, since: float = 0) -> None:

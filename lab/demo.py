@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .cluster import is_ready
+
 PROJECT = Path(__file__).resolve().parents[1]
 LAB = PROJECT / "lab" / "lab"
 NAME = "demo"
@@ -47,7 +49,7 @@ def problems(nodes: list[dict[str, Any]], target: str, probe: dict[str, Any]) ->
         name, version = node["metadata"]["name"], node["status"]["nodeInfo"]["kubeletVersion"]
         if version != f"v{target}":
             found.append(f"{name} runs {version}, not v{target}")
-        if not any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"]):
+        if not is_ready(node):
             found.append(f"{name} is not Ready")
         if node["spec"].get("unschedulable"):
             found.append(f"{name} is cordoned")

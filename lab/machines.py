@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import cgroups, network, pool, remote
 from .addresses import Addresses
+from .artifact import write
 from .errors import LabError
 from .processes import Process, spawn, wait_for
 from .shell import run
@@ -99,12 +100,12 @@ def create(lab: Lab, machine: Machine, template: Path) -> None:
     root = lab.root(machine.name)
     pool.snapshot(template, root)
     mine = lab.addresses
-    _write(root, "etc/hostname", f"{machine.name}\n")
-    _write(root, "etc/machine-id", f"{uuid.uuid4().hex}\n")
-    _write(root, "etc/hosts", hosts_file(mine, machine.name, machine.octet))
-    _write(root, "etc/cni/net.d/10-lab.conflist", cni_config(mine, machine.octet))
-    _write(root, "etc/lab/audit-policy.yaml", AUDIT_POLICY)
-    _write(root, "usr/local/sbin/lab-open", OPEN_SCRIPT, 0o755)
+    write(root / "etc/hostname", f"{machine.name}\n")
+    write(root / "etc/machine-id", f"{uuid.uuid4().hex}\n")
+    write(root / "etc/hosts", hosts_file(mine, machine.name, machine.octet))
+    write(root / "etc/cni/net.d/10-lab.conflist", cni_config(mine, machine.octet))
+    write(root / "etc/lab/audit-policy.yaml", AUDIT_POLICY)
+    write(root / "usr/local/sbin/lab-open", OPEN_SCRIPT, 0o755)
     _unit(root, "lab-open.service", OPEN_UNIT, "basic.target")
     _unit(root, "lab-network.service", network_unit(mine, machine.octet), "sysinit.target")
     key = root / "etc/ssh/ssh_host_ed25519_key"
@@ -114,16 +115,8 @@ def create(lab: Lab, machine: Machine, template: Path) -> None:
     remote.trust(lab, mine.machine(machine.octet), key.with_suffix(".pub").read_text())
 
 
-def _write(root: Path, name: str, text: str, mode: int = 0o644) -> None:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.write_text(text)
-    path.chmod(mode)
-
-
 def _unit(root: Path, name: str, text: str, wanted_by: str) -> None:
-    _write(root, f"etc/systemd/system/{name}", text)
+    write(root / f"etc/systemd/system/{name}", text)
     link = root / "etc/systemd/system" / f"{wanted_by}.wants" / name
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)

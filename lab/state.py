@@ -17,6 +17,7 @@ from typing import Any
 
 from . import paths
 from .addresses import Addresses
+from .artifact import write
 from .errors import LabError
 from .processes import Process, identify
 
@@ -99,12 +100,7 @@ def boot_id() -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Whole or not at all, and for nobody else's eyes."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as sink:
-        sink.write(text)
-    draft.replace(path)
+    write(path, text, 0o600)
 
 
 def parse(text: str) -> Lab:

@@ -26,6 +26,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 LAB = PROJECT / "lab" / "lab"
 ANSIBLE_PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 
+_ETCD_PKI = "/etc/kubernetes/pki/etcd"
+# What etcdctl takes from its environment on a master.
+ETCD_ACCESS = (
+    f"ETCDCTL_API=3 ETCDCTL_CACERT={_ETCD_PKI}/ca.crt "
+    f"ETCDCTL_CERT={_ETCD_PKI}/healthcheck-client.crt ETCDCTL_KEY={_ETCD_PKI}/healthcheck-client.key"
+)
+ETCDCTL = f"sudo env {ETCD_ACCESS} etcdctl"
+
 # What an upgrade that was refused must not have touched on a host.
 UNTOUCHED = (
     "/etc/kubernetes /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env "
@@ -81,16 +89,20 @@ class Lab:
         found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
         return found
 
-    def kubectl(self, *arguments: str, check: bool = True) -> str:
+    def kubectl(self, *arguments: str, check: bool = True, given: str = "") -> str:
         """The same as ``lab kubectl``, without a Python for each look: tests look often."""
         argv = cluster.kubectl_argv(state.require(self.name), *arguments)
-        done = subprocess.run(argv, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=900)
+        done = subprocess.run(argv, text=True, capture_output=True, input=given, timeout=900)
         if check:
             assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def apply(self, namespace: str, *objects: dict[str, Any]) -> None:
+        given = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        self.kubectl("apply", "-n", namespace, "-f", "-", given=given)
 
     def ssh(self, node: str, command: str, check: bool = True) -> str:
         return self.run("ssh", node, command, check=check).stdout
@@ -105,11 +117,7 @@ class Lab:
         return [name for name, node in self.nodes().items() if node["spec"].get("unschedulable")]
 
     def not_ready(self) -> list[str]:
-        return [
-            name
-            for name, node in self.nodes().items()
-            if not any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
-        ]
+        return [name for name, node in self.nodes().items() if not cluster.is_ready(node)]
 
     def unready_pods(self, since: float = 0, node: str = "") -> list[str]:
         """Pods of the whole cluster, or of one node, that do not serve; finished ones are left out.
@@ -117,12 +125,11 @@ class Lab:
         :param since: a pod with a container from before this time is not seen as it is now.
         """
 
-        def serves(status: dict[str, Any]) -> bool:
-            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
-            return ready and all(
+        def serves(pod: dict[str, Any]) -> bool:
+            return cluster.is_ready(pod) and all(
                 "running" in container["state"]
                 and datetime.fromisoformat(container["state"]["running"]["startedAt"]).timestamp() >= since
-                for container in status.get("containerStatuses", [])
+                for container in pod["status"].get("containerStatuses", [])
             )
 
         return [
@@ -130,7 +137,7 @@ class Lab:
             for pod in self.get("pods", "--all-namespaces")["items"]
             if node in ("", pod["spec"].get("nodeName"))
             and pod["status"].get("phase") != "Succeeded"
-            and not serves(pod["status"])
+            and not serves(pod)
         ]
 
     def fingerprints(self, *nodes: str) -> dict[str, str]:
@@ -163,12 +170,7 @@ class Lab:
 
     def evicted_twice(self) -> list[str]:
         """Pods of which the API server took more than one eviction: two drains were at work on their node."""
-        pods = [
-            f"{event['objectRef']['namespace']}/{event['objectRef']['name']}"
-            for event in self.writes()
-            if event.get("objectRef", {}).get("subresource") == "eviction"
-            and event.get("responseStatus", {}).get("code") == 201
-        ]
+        pods = evictions(self.writes())
         return sorted({pod for pod in pods if pods.count(pod) > 1})
 
 
@@ -196,7 +198,7 @@ def _command(playbook: str, inventory: Path, variables: dict[str, Any], *more: s
     return [str(ANSIBLE_PLAYBOOK), "-i", str(inventory), str(PROJECT / playbook), *extra, *more]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     return {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "COLUMNS": "160"}
 
 
@@ -206,7 +208,7 @@ def play(playbook: str, inventory: Path, *more: str, timeout: float = 1800, **va
     done = subprocess.run(
         _command(playbook, inventory, variables, *more),
         cwd=PROJECT,
-        env=_environment(),
+        env=environment(),
         text=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -223,7 +225,7 @@ def playing(playbook: str, inventory: Path, log: Path, **variables: Any) -> Iter
         process = subprocess.Popen(
             _command(playbook, inventory, variables),
             cwd=PROJECT,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -265,17 +267,18 @@ def _descendants(pid: int) -> list[Process]:
     return [identify(one) for one in found[1:]]
 
 
-def task(inventory: Path, host: str, module: str, /, check: bool = False, **options: Any) -> dict[str, Any]:
-    """Run one module of the collection as root on a host, as a task would; ``failed`` is always in its result."""
+def task_command(inventory: Path, host: str, module: str, /, *more: str, **options: Any) -> list[str]:
+    """One module of the collection as root on a host, as a task would run it."""
+    ansible = [str(ANSIBLE_PLAYBOOK.with_name("ansible")), "-i", str(inventory), "--become", host]
+    return [*ansible, "-m", f"clustercare.kubeadm.{module}", *(["-a", json.dumps(options)] if options else []), *more]
+
+
+def task(inventory: Path, host: str, module: str, /, *more: str, **options: Any) -> dict[str, Any]:
+    """Run one to its end; ``failed`` is always in its result."""
     done = subprocess.run(
-        [
-            *(str(ANSIBLE_PLAYBOOK.with_name("ansible")), "-i", str(inventory), "--become", host),
-            *("-m", f"clustercare.kubeadm.{module}"),
-            *(["-a", json.dumps(options)] if options else []),
-            *(["--check"] if check else []),
-        ],
+        task_command(inventory, host, module, *more, **options),
         cwd=PROJECT,
-        env={**_environment(), "ANSIBLE_TIMEOUT": "60"},
+        env={**environment(), "ANSIBLE_TIMEOUT": "60"},
         text=True,
         capture_output=True,
         stdin=subprocess.DEVNULL,
@@ -416,7 +419,7 @@ def evictions(events: list[dict[str, Any]], code: int | None = 201) -> list[str]
         f"{event['objectRef']['namespace']}/{event['objectRef']['name']}"
         for event in events
         if event["verb"] == "create"
-        and event["objectRef"].get("subresource") == "eviction"
+        and event.get("objectRef", {}).get("subresource") == "eviction"
         and code in (None, event["responseStatus"]["code"])
     ]
 

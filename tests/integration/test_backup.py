@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, command_of, machine_of, memory_watched, play, wait_for
+from harness import ETCD_ACCESS, Lab, command_of, machine_of, memory_watched, play, wait_for
 
 MEGABYTE = 1 << 20
 # 1.4 MiB of noise a key: as large as etcd takes, and nothing that packing could make small.
-FILL = """
+FILL = f"""
 set -e
-export ETCDCTL_API=3 ETCDCTL_CACERT=/etc/kubernetes/pki/etcd/ca.crt
-export ETCDCTL_CERT=/etc/kubernetes/pki/etcd/healthcheck-client.crt
-export ETCDCTL_KEY=/etc/kubernetes/pki/etcd/healthcheck-client.key
+export {ETCD_ACCESS}
 for number in $(seq 365); do head -c 1468006 /dev/urandom | etcdctl put "noise/$number" >/dev/null; done
 """
 

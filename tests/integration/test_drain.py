@@ -35,6 +35,8 @@ from harness import (
     wait_for,
 )
 
+from lab.cluster import is_ready
+
 NODE, OTHER, MASTER = "w1", "w2", "cp1"
 ANNOTATION = "clustercare.io/cordon"
 MANIFESTS = "/etc/kubernetes/manifests"
@@ -125,17 +127,12 @@ class Scene:
 
     # --- the cluster ---
 
-    def apply(self, namespace: str, *objects: dict[str, Any]) -> None:
-        file = self.directory / f"objects-{next(NUMBERS)}.json"
-        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-        self.lab.kubectl("apply", "-n", namespace, "-f", str(file))
-
     def put(self, namespace: str, *objects: dict[str, Any], pods: int, node: str = NODE) -> dict[str, dict[str, Any]]:
         """Make objects whose pods start on one node and may run on both later; returns the pods by name."""
         aside = OTHER if node == NODE else NODE
         self.lab.kubectl("cordon", aside)
         try:
-            self.apply(namespace, *objects)
+            self.lab.apply(namespace, *objects)
             wait_for(f"{pods} pods on {node} are Ready", lambda: len(self.ready(namespace, node)) == pods)
             for name in [o["metadata"]["name"] for o in objects if o["kind"] == "PodDisruptionBudget"]:
                 wait_for(f"the budget {name} counts its pods", lambda name=name: self.counted(namespace, name))
@@ -160,8 +157,7 @@ class Scene:
         return [
             name
             for name, pod in self.pods(namespace, node).items()
-            if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
-            and "deletionTimestamp" not in pod["metadata"]
+            if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]
         ]
 
     def cordon(self, node: str = NODE) -> dict[str, Any] | None:
@@ -221,7 +217,7 @@ def test_check_mode_writes_nothing_and_says_what_the_real_run_does(scene: Scene,
         "spec": {"template": {"spec": {**sleeper(node=NODE), "restartPolicy": "Never"}}},
     }
     job["spec"]["template"]["spec"]["containers"][0]["command"] = ["true"]  # type: ignore[index]
-    scene.apply(space, job, controlled("DaemonSet", "agent", sleeper()))
+    scene.lab.apply(space, job, controlled("DaemonSet", "agent", sleeper()))
     wait_for("the Job is done", lambda: scene.lab.get("job", "finished", "-n", space)["status"].get("succeeded") == 1)
     before = scene.put(
         space,
@@ -269,7 +265,7 @@ def test_two_budgets_on_one_pod_refuse_the_drain_before_it_begins(scene: Scene, 
         pods=2,
     )
     # Of two budgets on one pod the controller counts only one.
-    scene.apply(space, budget("one", "twice", maxUnavailable=1), budget("two", "twice", maxUnavailable=1))
+    scene.lab.apply(space, budget("one", "twice", maxUnavailable=1), budget("two", "twice", maxUnavailable=1))
     mark = audit_mark(scene.lab)
 
     ended = scene.drain()
@@ -320,7 +316,7 @@ def documented_rules() -> list[dict[str, Any]]:
 def operator(scene: Scene, space: str, rules: list[dict[str, Any]]) -> Iterator[str]:
     """A user with these rights only, by a kubeconfig."""
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": space}}
-    scene.apply(space, {**role, "rules": rules})
+    scene.lab.apply(space, {**role, "rules": rules})
     scene.lab.kubectl("create", "serviceaccount", "operator", "-n", space)
     scene.lab.kubectl(
         "create", "clusterrolebinding", space, f"--clusterrole={space}", f"--serviceaccount={space}:operator"
@@ -480,7 +476,7 @@ def test_daemonset_and_finished_pods_stay_unless_asked_for(scene: Scene, space: 
     done = sleeper(node=NODE, restartPolicy="Never")
     done["containers"][0]["command"] = ["false"]
     failed = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "failed"}, "spec": done}
-    scene.apply(space, failed)
+    scene.lab.apply(space, failed)
     scene.put(space, controlled("DaemonSet", "agent", sleeper()), pods=1)
     wait_for("the pod has failed", lambda: scene.pods(space)["failed"]["status"]["phase"] == "Failed")
     here = uids(scene.pods(space, NODE))
@@ -779,7 +775,8 @@ def test_only_the_chosen_pods_go(scene: Scene, space: str) -> None:
 def test_both_workers_at_once_and_one_after_the_other(scene: Scene, space: str) -> None:
     spread = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}}}
     affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [spread]}}
-    scene.apply(space, controlled("Deployment", "web", sleeper(ends="sleep 4; exit 0", affinity=affinity), replicas=2))
+    spec = sleeper(ends="sleep 4; exit 0", affinity=affinity)
+    scene.lab.apply(space, controlled("Deployment", "web", spec, replicas=2))
     for node in (NODE, OTHER):
         wait_for(f"one pod on {node}", lambda node=node: len(scene.ready(space, node)) == 1)
     mark = audit_mark(scene.lab)
@@ -801,7 +798,7 @@ def test_volumes_that_are_still_attached_are_awaited_and_named(scene: Scene, spa
         "metadata": {"name": space},
         "spec": {"attacher": "csi.example.com", "nodeName": NODE, "source": {"persistentVolumeName": "disk-7"}},
     }
-    scene.apply(space, attachment)
+    scene.lab.apply(space, attachment)
     try:
         ended = scene.drain(wait_for_volume_detach=True, timeout=8)
         assert ended.rc != 0 and ended.result["timed_out"] and "disk-7" in ended.said

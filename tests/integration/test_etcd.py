@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PROJECT, Lab, task, wait_for
+from harness import ETCD_ACCESS, PROJECT, Lab, task, wait_for
 
 pytestmark = pytest.mark.long
 
 BACKUPS = "/var/lib/clustercare/backups"
 # etcdctl out of the running container, with kubeadm's certificates.
-ETCDCTL = """
-export ETCDCTL_CACERT=/etc/kubernetes/pki/etcd/ca.crt ETCDCTL_CERT=/etc/kubernetes/pki/etcd/healthcheck-client.crt
-export ETCDCTL_KEY=/etc/kubernetes/pki/etcd/healthcheck-client.key
+ETCDCTL = f"""
+export {ETCD_ACCESS}
 bin=/proc/$(pgrep -x etcd)/root/usr/local/bin
 """
 # Issues certificates on a master: issue NAME CA USAGE ALTERNATIVE_NAMES.
@@ -56,7 +55,7 @@ class Hosts:
 
     def good(self, host: str, name: str, /, check: bool = False, **options: Any) -> dict[str, Any]:
         """Run a module that must not fail."""
-        result = task(self.inventory, host, name, check, **options)
+        result = task(self.inventory, host, name, *(["--check"] if check else []), **options)
         assert not result["failed"], result["msg"]
         return result
 

@@ -7,16 +7,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from harness import Lab, wait_for
+from harness import ETCDCTL, Lab, wait_for
 
 pytestmark = pytest.mark.long
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-CLIENT = "/etc/kubernetes/pki/etcd/healthcheck-client"
-ETCDCTL = (
-    "sudo etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt "
-    f"--cert={CLIENT}.crt --key={CLIENT}.key"
-)
 
 
 def served(lab: Lab) -> None:

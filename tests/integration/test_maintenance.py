@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from harness import LAB, Lab, Played, budget, controlled, play, playing, sleeper, task, wait_for
 
+from lab.cluster import is_ready
+
 pytestmark = pytest.mark.long
 
 WORKERS = ["w1", "w2", "w3", "w4", "w5"]
@@ -119,8 +121,7 @@ def watched(lab: Lab) -> Iterator[list[set[str]]]:
                 out = {
                     name
                     for name, node in lab.nodes().items()
-                    if node["spec"].get("unschedulable")
-                    or not any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
+                    if node["spec"].get("unschedulable") or not is_ready(node)
                 }
                 if out not in seen:
                     seen.append(out)
@@ -303,15 +304,13 @@ def test_a_drain_that_fails_gives_its_node_back_while_the_other_of_the_batch_is_
 ) -> None:
     (tmp_path / "work.yml").write_text("- name: Do nothing\n  ansible.builtin.meta: noop\n")
     guarded = controlled("Deployment", "guarded", sleeper(node="w1"))
-    made = [guarded, budget("guarded", "guarded", minAvailable=1)]
-    (tmp_path / "guarded.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
     wish = {
         "maintenance_nodes": "w1,w2,w3",
         "maintenance_tasks": [str(tmp_path / "work.yml")],
         "maintenance_max_unavailable": "2",
         "maintenance_drain_timeout": 10,
     }
-    cluster.kubectl("apply", "-f", str(tmp_path / "guarded.json"))
+    cluster.apply("default", guarded, budget("guarded", "guarded", minAvailable=1))
     try:
         cluster.kubectl("rollout", "status", "deployment/guarded", "--timeout=120s")
         checked = maintain(inventory, "--check", **wish)
@@ -325,7 +324,7 @@ def test_a_drain_that_fails_gives_its_node_back_while_the_other_of_the_batch_is_
         assert cluster.cordoned() == [] and holder(cluster) is None
         assert record(cluster, "w2")["steps"]["finished"] and "drained" not in record(cluster, "w3")["steps"]
     finally:
-        cluster.kubectl("delete", "-f", str(tmp_path / "guarded.json"))
+        cluster.kubectl("delete", "deployment,poddisruptionbudget", "guarded")
     again = maintain(inventory, **{**wish, "maintenance_drain_timeout": 120})
     assert again.rc == 0 and "done already" in words(again) and "Back in service: w1, w3." in words(again), again.output
 

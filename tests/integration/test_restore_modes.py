@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Lab, Played, play, wait_for
+from harness import ETCDCTL, Lab, Played, play, wait_for
 from test_restore import Cluster, is_restored, killed_when, with_accident
 
 from lab.images import NGINX
 
 pytestmark = pytest.mark.long
 
-MEMBERS = (
-    "sudo env ETCDCTL_API=3 ETCDCTL_CACERT=/etc/kubernetes/pki/etcd/ca.crt "
-    "ETCDCTL_CERT=/etc/kubernetes/pki/etcd/server.crt ETCDCTL_KEY=/etc/kubernetes/pki/etcd/server.key "
-    "etcdctl member list"
-)
 STEPS = (
     "Take a proven snapshot of the best data that is left",
     "Stop etcd",
@@ -140,7 +135,7 @@ def salvage(cluster: Cluster, **more: Any) -> dict[str, Any]:
 
 
 def members_of(cluster: Cluster, master: str) -> int:
-    return len(cluster.lab.ssh(master, MEMBERS, check=False).splitlines())
+    return len(cluster.lab.ssh(master, f"{ETCDCTL} member list", check=False).splitlines())
 
 
 def has_the_newest(cluster: Cluster) -> None:

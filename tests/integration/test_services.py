@@ -4,31 +4,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PROJECT, Lab, wait_for
+from harness import ETCDCTL, PROJECT, Lab, environment, task, task_command, wait_for
 
-ANSIBLE = Path(sys.executable).parent / "ansible"
 SCHEDULER = "/etc/kubernetes/manifests/kube-scheduler.yaml"
 STATIC = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 EVERY = (*STATIC, "kubelet", "container-runtime")
-ETCDCTL = (
-    "sudo env ETCDCTL_API=3 etcdctl --command-timeout=5s --cacert /etc/kubernetes/pki/etcd/ca.crt "
-    "--cert /etc/kubernetes/pki/etcd/healthcheck-client.crt --key /etc/kubernetes/pki/etcd/healthcheck-client.key "
-)
 # How anybody who knows the component would ask whether it is well.
 WELL = {
-    "etcd": ETCDCTL + "endpoint health",
+    "etcd": f"{ETCDCTL} --command-timeout=5s endpoint health",
     "kube-apiserver": "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf get --raw /readyz",
     "kube-controller-manager": "curl -fsk https://127.0.0.1:10257/healthz",
     "kube-scheduler": "curl -fsk https://127.0.0.1:10259/healthz",
@@ -38,40 +31,16 @@ WELL = {
 PROGRAM = {"container-runtime": "containerd"}
 
 
-def command(lab: Lab, host: str, module: str, options: dict[str, Any], *more: str) -> list[str]:
-    inventory = lab.status()["inventory"]
-    words = ["-i", inventory, host, "--become", "-o", "-m", f"clustercare.kubeadm.{module}", "-a", json.dumps(options)]
-    return [str(ANSIBLE), *words, *more]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-
-
-def run(lab: Lab, host: str, module: str, options: dict[str, Any], *more: str) -> dict[str, Any]:
-    """One task on one host, as its result."""
-    done = subprocess.run(
-        command(lab, host, module, options, *more),
-        cwd=PROJECT,
-        env=environment(),
-        text=True,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=600,
-    )
-    line = next((line for line in done.stdout.splitlines() if line.startswith(f"{host} | ")), "")
-    assert "{" in line, done.stdout + done.stderr
-    result: dict[str, Any] = json.loads(line[line.index("{") :])
-    return {**result, "failed": " FAILED!" in line[: line.index("{")]}
+def on(lab: Lab, host: str) -> tuple[Path, str]:
+    return Path(lab.status()["inventory"]), host
 
 
 def care(lab: Lab, name: str, state: str, *more: str, host: str = "cp1", **options: Any) -> dict[str, Any]:
-    names = name.split(",")
-    return run(lab, host, "control_plane_service", {"name": names, "state": state, **options}, *more)
+    return task(*on(lab, host), "control_plane_service", *more, name=name.split(","), state=state, **options)
 
 
 def info(lab: Lab, host: str = "cp1") -> dict[str, Any]:
-    services: dict[str, Any] = run(lab, host, "control_plane_service_info", {"name": list(EVERY)})["services"]
+    services: dict[str, Any] = task(*on(lab, host), "control_plane_service_info", name=list(EVERY))["services"]
     return services
 
 
@@ -202,7 +171,7 @@ class TestOneMaster:
     def test_the_timer_outlives_a_controller_that_was_killed(self, small: Lab, name: str) -> None:
         options = {"name": [name], "state": "stopped", "restore_after": 40, "allow_outage": True}
         controller = subprocess.Popen(
-            command(small, "cp1", "control_plane_service", options),
+            task_command(*on(small, "cp1"), "control_plane_service", **options),
             cwd=PROJECT,
             env=environment(),
             stdin=subprocess.DEVNULL,

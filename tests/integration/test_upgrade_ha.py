@@ -198,9 +198,7 @@ class Scene:
 def cluster(lab: Lab, directory: Path, masters: int, workers: int, everything: bool) -> Iterator[Scene]:
     """A cluster with two pods that are held, under the eyes of a watch."""
     lab.up(masters, workers)
-    manifest = directory / "held.json"
-    manifest.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": HELD}))
-    lab.kubectl("apply", "-f", str(manifest))
+    lab.apply("default", *HELD)
     lab.kubectl("rollout", "status", "deployment/held", "--timeout=110s")
 
     def look_closer(machine: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lab.artifact import Artifact
+from lab.artifact import Artifact, write
 
 
 def build(folder: Path) -> dict[str, Any]:
@@ -132,3 +132,19 @@ def test_equal_content_has_an_equal_name(tmp_path: Path, artifact: Artifact) -> 
     other.make(build)
 
     assert other.content() == artifact.content()
+
+
+def test_what_is_private_is_so_from_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    write(tmp_path / "new" / "secret", "token", 0o600)
+    assert (tmp_path / "new" / "secret").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_gets_its_mode_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write(tmp_path / "program", "text", 0o755)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "program").stat().st_mode & 0o777 == 0o755

@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._cordon import ANNOTATION
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._selector import parse_selector, selects
 
 Json = dict[str, Any]
@@ -373,6 +374,22 @@ class FakeApi:
             left[0] -= 1
             return answer()
         return None
+
+
+def cordoned(api: FakeApi, name: str = "w1") -> bool:
+    return bool(api.nodes[name]["spec"].get("unschedulable"))
+
+
+def mark(api: FakeApi, run: str, owner: str = "upgrade", name: str = "w1") -> None:
+    """What another run of node_drain does to a node."""
+    written = {"owner": owner, "run": run, "host": "ctl2", "time": "2026-11-22T03:00:00Z"}
+    note = {"metadata": {"annotations": {ANNOTATION: json.dumps(written)}}}
+    api.answer("PATCH", f"/api/v1/nodes/{name}", {}, {**note, "spec": {"unschedulable": True}})
+
+
+def actions(result: Json) -> dict[str, str]:
+    """What node_drain did with each pod."""
+    return {entry["name"]: entry["action"] for entry in result["pods"]}
 
 
 def _merge(target: Json, patch: Json) -> None:

@@ -126,6 +126,13 @@ def snapshot(data: Optional[bytes] = None) -> bytes:
 Reply = Union[tuple[int, bytes], Callable[[dict[str, Any]], tuple[int, bytes]]]
 
 
+def flipped(offset: int, bit: int = 0) -> bytes:
+    """The small snapshot with one bit the wrong way."""
+    data = bytearray(snapshot())
+    data[offset] ^= 1 << bit
+    return bytes(data)
+
+
 def lines(*blobs: bytes) -> bytes:
     """The gateway's stream of these blobs."""
     left = sum(len(blob) for blob in blobs[:-1])

@@ -9,10 +9,14 @@ import os
 import pathlib
 import shutil
 import signal
+import time
 from typing import Any, Optional
+
+import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import Host
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 UID = "0123456789abcdef0123456789abcdef"
 HOST_NETWORK = "net:[1]"
@@ -48,6 +52,19 @@ class FakeHost:
         self.kubelet_follows = True
         self.next_pid = 100
         self.host = Host(str(self.manifests), self.runner, str(self.proc), str(self.state), str(self.logs))
+
+    # --- time
+
+    def take_the_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Only waiting moves the time, and lets the kubelet look at its manifests; signals go to the fake processes."""
+        self.now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(Deadline, "sleep", lambda _deadline, seconds: self.wait(seconds))
+        monkeypatch.setattr(os, "kill", self.kill)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.tick()
 
     # --- processes
 

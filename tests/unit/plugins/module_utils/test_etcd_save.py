@@ -27,12 +27,6 @@ NOBODY = Access("", None, None, None)
 WHOLE = fakes.snapshot()
 
 
-def flipped(offset: int) -> bytes:
-    data = bytearray(WHOLE)
-    data[offset] ^= 0x01
-    return bytes(data)
-
-
 def status(**changed: Any) -> bytes:
     said = {
         "header": {"cluster_id": "7", "member_id": "10276657743932975437", "revision": "6"},
@@ -108,7 +102,7 @@ def test_a_named_snapshot_is_taken_once(save: Any) -> None:
 def test_a_named_snapshot_that_went_bad_is_not_taken_for_good(save: Any, tmp_path: Path) -> None:
     save(replies(GOOD_STREAM))
     file = tmp_path / "backups" / "one.db"
-    file.write_bytes(flipped(5000))
+    file.write_bytes(fakes.flipped(5000))
     with pytest.raises(BrokenFile, match="SHA-256"):
         save(replies(GOOD_STREAM))
     file.write_bytes(fakes.snapshot(fakes.database([fakes.MEMBER, {"id": 1, "name": "cp2"}])))
@@ -123,7 +117,9 @@ def test_a_named_snapshot_that_went_bad_is_not_taken_for_good(save: Any, tmp_pat
         pytest.param((200, fakes.lines(WHOLE[:9000])), "thrown away", id="end in the middle"),
         pytest.param((200, b""), "thrown away", id="nothing"),
         pytest.param((200, fakes.lines(WHOLE[:-32], b"\0" * 32)), "thrown away", id="wrong digest"),
-        pytest.param((200, fakes.lines(flipped(9000)[:-32], WHOLE[-32:])), "thrown away", id="flipped on the way"),
+        pytest.param(
+            (200, fakes.lines(fakes.flipped(9000)[:-32], WHOLE[-32:])), "thrown away", id="flipped on the way"
+        ),
         pytest.param((503, b'{"error":"tls: bad certificate","code":14}'), "clientAuth", id="bad certificate"),
         pytest.param(
             (200, fakes.lines(WHOLE[:9000]) + b'{"error":{"message":"etcdserver: server stopped"}}\n'),
@@ -229,7 +225,7 @@ def test_a_young_snapshot_of_something_else_is_not_enough(
 
 def test_a_young_snapshot_that_went_bad_is_not_enough(save: Any, tmp_path: Path) -> None:
     save(replies(GOOD_STREAM))
-    (tmp_path / "backups" / "one.db").write_bytes(flipped(5000))
+    (tmp_path / "backups" / "one.db").write_bytes(fakes.flipped(5000))
     assert save(replies(GOOD_STREAM), name="", max_age=3600)["changed"]
 
 
@@ -295,7 +291,7 @@ def test_etcdctl_brings_the_same_with_the_same_proof(save: Any, tmp_path: Path) 
         pytest.param(Etcdctl(rc=1), "it went wrong", id="fails half-way"),
         pytest.param(Etcdctl(data=None), "cannot be taken over", id="leaves nothing"),
         pytest.param(Etcdctl(data=WHOLE[:-32]), "thrown away", id="no digest"),
-        pytest.param(Etcdctl(data=flipped(5000)), "thrown away", id="a flipped bit"),
+        pytest.param(Etcdctl(data=fakes.flipped(5000)), "thrown away", id="a flipped bit"),
     ],
 )
 def test_nothing_is_left_when_etcdctl_fails(save: Any, tmp_path: Path, program: Etcdctl, words: str) -> None:

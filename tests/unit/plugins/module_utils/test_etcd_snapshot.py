@@ -21,12 +21,6 @@ NOBODY = Access("", None, None, None)
 WHOLE = fakes.snapshot()
 
 
-def flipped(offset: int) -> bytes:
-    data = bytearray(WHOLE)
-    data[offset] ^= 0x01
-    return bytes(data)
-
-
 def test_proof_tells_what_is_inside(tmp_path: Path) -> None:
     file = tmp_path / "good.db"
     file.write_bytes(WHOLE)
@@ -53,9 +47,9 @@ def test_proof_tells_what_is_inside(tmp_path: Path) -> None:
         pytest.param(WHOLE[:-1], "no whole snapshot", id="one byte short"),
         pytest.param(WHOLE[:-512], "is damaged", id="one block short"),
         pytest.param(WHOLE[: 4 * 4096 + 32], "is damaged", id="pages missing"),
-        pytest.param(flipped(-1), "is damaged", id="flip in the digest"),
-        pytest.param(flipped(len(WHOLE) // 2), "is damaged", id="flip in a page"),
-        pytest.param(flipped(2 * 4096 + 99), "is damaged", id="flip in a free page"),
+        pytest.param(fakes.flipped(-1), "is damaged", id="flip in the digest"),
+        pytest.param(fakes.flipped(len(WHOLE) // 2), "is damaged", id="flip in a page"),
+        pytest.param(fakes.flipped(2 * 4096 + 99), "is damaged", id="flip in a free page"),
         pytest.param(fakes.snapshot(fakes.database()[: 6 * 4096]), "is cut off", id="cut before it was signed"),
         pytest.param(fakes.snapshot(fakes.database(members=[])), "no etcd member", id="no members"),
         pytest.param(fakes.snapshot(b"\0" * 8192), "no etcd database", id="zeroes, well signed"),

@@ -404,9 +404,11 @@ KUBECONFIG = {"current-context": "a", "contexts": [], "clusters": [], "users": [
 def test_kubeadms_configuration_is_asked_of_the_api(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, text: Optional[str], why: bool
 ) -> None:
+    closed: list[bool] = []
+
     class Server:
         def __init__(self, _access: Any) -> None:
-            self.closed = False
+            pass
 
         def get(self, path: str) -> Any:
             assert path.endswith("metadata.name%3Dkubeadm-config")
@@ -415,7 +417,7 @@ def test_kubeadms_configuration_is_asked_of_the_api(
             return answer
 
         def close(self) -> None:
-            self.closed = True
+            closed.append(True)
 
     config = tmp_path / "admin.conf"
     config.write_text("kind: Config")
@@ -427,3 +429,4 @@ def test_kubeadms_configuration_is_asked_of_the_api(
     entry, said = saving.kubeadm_config(fake.host)
     assert (entry.content.decode() if entry else None) == text
     assert bool(said) is why
+    assert closed == [True]

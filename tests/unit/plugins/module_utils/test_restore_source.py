@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_sourc
     copy_database,
     salvage,
 )
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils import etcd_fakes as fakes
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.test_etcd_wal import METADATA_RECORD, state
@@ -134,16 +132,9 @@ class Survivor(FakeHost):
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, reads: bool) -> None:
         super().__init__(root)
         self.reads = reads
-        self.now = time.monotonic()
         self.started = 0
         self.start_unit("kubelet.service", "/usr/bin/kubelet", age=500)
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(Deadline, "sleep", lambda _deadline, seconds: self.wait(seconds))
-        monkeypatch.setattr(os, "kill", self.kill)
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.tick()
+        self.take_the_clock(monkeypatch)
 
     def start_pod(self, name: str, *flags: str, uid: str = "0" * 32, age: float = 10.0) -> int:
         self.started += 1

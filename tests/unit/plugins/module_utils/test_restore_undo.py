@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import _restor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_dead_man import copy_code
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_swap import Places, swap
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 
 NO_ACCESS = Access("https://127.0.0.1:2379", None, None, None)
@@ -49,15 +47,8 @@ class World:
                 continue
             self.fake.write(name, *flags)
             self.fake.start_pod(name)
-        self.now = time.monotonic()
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(Deadline, "sleep", lambda _deadline, seconds: self.wait(seconds))
-        monkeypatch.setattr(os, "kill", self.fake.kill)
+        self.fake.take_the_clock(monkeypatch)
         monkeypatch.setattr(_restore_undo, "QuickHost", lambda *_arguments, **_more: self.fake.host)
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.fake.tick()
 
     def at(self, phase: str, **more: Any) -> None:
         state = {
@@ -181,10 +172,10 @@ def test_once_all_agree_units_are_started_on_the_new_data(
 def test_a_unit_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path, monkeypatch, tuple(COMPONENTS))
     world.fake.deaf.add("kube-apiserver.service")
-    began = world.now
+    began = world.fake.now
     _restore_undo.operate(world.fake.host, NO_ACCESS, "/nowhere", _restore_undo.SERVERS, "stopped", 120)
     assert world.fake.pids("kube-apiserver") == []
-    assert world.now - began < 10
+    assert world.fake.now - began < 10
     assert ["systemctl", "kill", "--signal=SIGKILL", "kube-apiserver.service"] in world.fake.argvs
 
 

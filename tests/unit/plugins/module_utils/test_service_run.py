@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import signal
-import time
 from typing import Any, Optional
 
 import pytest
@@ -33,7 +32,6 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_optio
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_run import Care
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 
 NO_ETCD = Access("", None, None, None)
@@ -52,10 +50,7 @@ class World:
         self.ill: dict[str, str] = {}
         self.refusals: list[str] = []
         self.api = True
-        self.now = time.monotonic()
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(Deadline, "sleep", lambda _deadline, seconds: self.wait(seconds))
-        monkeypatch.setattr(os, "kill", self.fake.kill)
+        self.fake.take_the_clock(monkeypatch)
         monkeypatch.setattr(Care, "dead_man", lambda _care, name: self.dead_man(name, root))
         monkeypatch.setattr(_service_guard, "refusals", lambda _prober, _stopping: self.refusals)
         monkeypatch.setattr(Prober, "problem", lambda _prober, service: self.problem(service))
@@ -64,10 +59,6 @@ class World:
 
     def dead_man(self, name: str, root: pathlib.Path) -> _service_timer.DeadMan:
         return _service_timer.DeadMan(name, self.fake.runner, str(self.fake.state), str(self.units), str(root))
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.fake.tick()
 
     def problem(self, service: Service) -> Optional[str]:
         return self.ill.get(service.name)
@@ -161,10 +152,10 @@ def test_a_kubelet_that_does_not_run_is_not_waited_for(world: World) -> None:
         CareError, match=r"nothing else starts the static pod kube-scheduler.*\[kubelet, kube-scheduler\]"
     ):
         world.care("kube-scheduler", "restarted")
-    began = world.now
+    began = world.fake.now
     stopped = world.care("kube-scheduler", "stopped")
     assert stopped["services"]["kube-scheduler"]["ended_by"] == "SIGTERM"
-    assert world.now - began < 3
+    assert world.fake.now - began < 3
     with pytest.raises(CareError, match="nothing else starts the static pod"):
         world.care("kube-scheduler", "started")
     both = world.care("kube-scheduler,kubelet", "started")
@@ -175,11 +166,11 @@ def test_a_kubelet_that_does_not_run_is_not_waited_for(world: World) -> None:
 def test_what_ignores_sigterm_is_killed_after_its_grace(world: World) -> None:
     world.fake.deaf.add("kube-scheduler")
     (pid,) = world.fake.pids("kube-scheduler")
-    began = world.now
+    began = world.fake.now
     stopped = world.care("kube-scheduler", "stopped", grace_period=7)
     assert stopped["services"]["kube-scheduler"]["ended_by"] == "SIGKILL"
     assert world.fake.killed == [(pid, signal.SIGTERM), (pid, signal.SIGKILL)]
-    assert 14 <= world.now - began < 17
+    assert 14 <= world.fake.now - began < 17
 
 
 @pytest.mark.parametrize(
@@ -201,9 +192,9 @@ def test_how_long_the_kubelet_is_trusted(
 def test_the_manifests_own_grace_counts(world: World) -> None:
     world.fake.write("kube-scheduler", grace=90)
     world.fake.kubelet_follows = False
-    began = world.now
+    began = world.fake.now
     world.care("kube-scheduler", "stopped", timeout=300)
-    assert 95 <= world.now - began < 98
+    assert 95 <= world.fake.now - began < 98
 
 
 def test_what_will_not_go_is_a_failure_that_names_all_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,14 +226,14 @@ def test_a_timer_that_comes_before_the_stop_has_ended_is_not_fought(
     world.fake.deaf.add("kube-scheduler")
     path = world.fake.manifests / "kube-scheduler.yaml"
     text = path.read_text()
-    began = world.now
+    began = world.fake.now
 
     def wait(seconds: float) -> None:
-        world.now += seconds
-        if world.now > began + 12:
+        world.fake.now += seconds
+        if world.fake.now > began + 12:
             path.write_text(text)
 
-    monkeypatch.setattr(world, "wait", wait)
+    monkeypatch.setattr(world.fake, "wait", wait)
     with pytest.raises(CareError, match="was put back while kube-scheduler was being stopped") as back:
         world.care("kube-scheduler", "stopped", restore_after=12)
     assert back.value.results["changed"] and world.fake.killed == []
@@ -323,11 +314,11 @@ def test_a_unit_that_ends_by_itself_fails_at_once(world: World, monkeypatch: pyt
         return 0
 
     monkeypatch.setattr(world.fake, "start_unit", broken)
-    began = world.now
+    began = world.fake.now
     words = r"kube-controller-manager.service ended by itself .*: it said last: no such file: scheduler.conf\.$"
     with pytest.raises(CareError, match=words):
         world.care("kube-controller-manager", "started")
-    assert world.now - began < 5
+    assert world.fake.now - began < 5
 
 
 def test_a_host_without_it_says_so(world: World) -> None:

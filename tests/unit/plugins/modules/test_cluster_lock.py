@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -245,10 +246,23 @@ def test_renew_fails_when_the_lock_was_lost(api: FakeApi, lock: Any, client: Api
         _lock.renew(client, "r1", deadline())
 
 
-def test_modules_of_one_run_renew_side_by_side(api: FakeApi, lock: Any, client: Api) -> None:
+def test_modules_of_one_run_renew_side_by_side(
+    api: FakeApi, lock: Any, client: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock("r1")
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _number: _lock.renew(client, "r1", deadline()), range(40)))
+    looked, write = threading.Barrier(4, timeout=10), client.patch
+    kept: list[bool] = []
+
+    def write_together(*arguments: Any) -> Any:
+        looked.wait()
+        answer = write(*arguments)
+        kept.append(answer is not None)
+        return answer
+
+    monkeypatch.setattr(client, "patch", write_together)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _number: _lock.renew(client, "r1", deadline()), range(4)))
+    assert sorted(kept) == [False] * 3 + [True], "all had seen the same lease, so that one alone could change it"
 
 
 def test_a_step_of_a_run_that_lost_its_lock_does_nothing(api: FakeApi, lock: Any, run_module: Any) -> None:

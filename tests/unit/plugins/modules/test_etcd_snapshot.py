@@ -48,12 +48,6 @@ def put(directory: Path, name: str, taken: Optional[str] = None, data: bytes = W
     return path
 
 
-def flipped(data: bytes, bit: int) -> bytes:
-    changed = bytearray(data)
-    changed[bit // 8] ^= 1 << bit % 8
-    return bytes(changed)
-
-
 @pytest.fixture
 def snapshot(run_module: Any, tmp_path: Path) -> Run:
     def run(state: str, check: bool = False, **options: Any) -> dict[str, Any]:
@@ -91,7 +85,7 @@ def test_all_good_ones_are_verified(snapshot: Run, tmp_path: Path) -> None:
 def test_every_flipped_bit_is_noticed_without_a_sidecar(snapshot: Run, tmp_path: Path) -> None:
     rng = random.Random(4711)
     for bit in rng.sample(range(len(WHOLE) * 8), 40):
-        put(tmp_path, "a.db", data=flipped(WHOLE, bit))
+        put(tmp_path, "a.db", data=fakes.flipped(bit // 8, bit % 8))
         result = snapshot("verified", name="a.db")
         assert result["failed"] and not result["changed"] and not result["snapshots"][0]["good"], bit
 
@@ -169,7 +163,7 @@ def test_pruning_keeps_what_the_rules_keep(snapshot: Run, tmp_path: Path) -> Non
 
 
 def test_pruning_never_leaves_only_damaged_ones(snapshot: Run, tmp_path: Path) -> None:
-    put(tmp_path, "new.db", "2026-01-02T00:00:00Z").write_bytes(flipped(WHOLE, 50000))
+    put(tmp_path, "new.db", "2026-01-02T00:00:00Z").write_bytes(fakes.flipped(6250))
     put(tmp_path, "old.db", "2026-01-01T00:00:00Z")
     put(tmp_path, "older.db", "2025-12-31T00:00:00Z")
     result = snapshot("pruned", keep_last=1, keep_hourly=0, keep_daily=0, keep_weekly=0)
@@ -226,7 +220,7 @@ def test_info_returns_just_what_its_documentation_tells(info: Run, tmp_path: Pat
 
 
 def test_a_quick_look_proves_nothing_and_says_so(info: Run, tmp_path: Path) -> None:
-    put(tmp_path, "a.db", data=flipped(WHOLE, len(WHOLE) * 8 - 1))
+    put(tmp_path, "a.db", data=fakes.flipped(-1, 7))
     (one,) = info(verify=False)["snapshots"]
     assert one["good"] is None and one["revision"] == 6 and one["keys"] is None and one["problem"] is None
 
@@ -395,7 +389,7 @@ def test_what_a_killed_run_left_is_replaced(restore: Run, tmp_path: Path) -> Non
 
 
 def test_a_bad_snapshot_is_refused_first(restore: Run, tmp_path: Path) -> None:
-    (tmp_path / "a.db").write_bytes(flipped(WHOLE, 50000))
+    (tmp_path / "a.db").write_bytes(fakes.flipped(6250))
     program = Etcdutl()
     assert "is damaged" in restore(program)["msg"] and not program.ran
 

@@ -12,18 +12,12 @@ import pytest
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_run
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
     FakeApi,
+    actions,
     budget,
+    cordoned,
     pod,
     status,
 )
-
-
-def actions(result: dict[str, Any]) -> dict[str, str]:
-    return {entry["name"]: entry["action"] for entry in result["pods"]}
-
-
-def cordoned(api: FakeApi) -> bool:
-    return bool(api.nodes["w1"]["spec"].get("unschedulable"))
 
 
 def test_an_empty_cordoned_node_is_left_as_it_is(api: FakeApi, drain: Any) -> None:
@@ -45,7 +39,8 @@ def test_every_pod_goes_and_the_result_says_so(api: FakeApi, drain: Any) -> None
     assert result["changed"] and not result.get("failed")
     assert result["counts"] == {"evicted": 20} and result["remaining"] == []
     assert len(api.evictions) == 20 == result["api_calls"]["create"]
-    assert all(body["deleteOptions"]["gracePeriodSeconds"] == 0 for body in api.bodies if "deleteOptions" in body)
+    graces = [body["deleteOptions"]["gracePeriodSeconds"] for body in api.bodies if "deleteOptions" in body]
+    assert graces == [0] * 20
     note = json.loads(api.nodes["w1"]["metadata"]["annotations"][_cordon.ANNOTATION])
     assert (note["owner"], note["run"]) == ("upgrade", "r1")
     assert "pod: shop/a3" in result["diff"]["before"] and "pod: shop/a3" not in result["diff"]["after"]

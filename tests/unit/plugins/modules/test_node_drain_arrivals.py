@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _drain_node, _drain_pods
-from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, budget, daemonset, pod
+from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
+    FakeApi,
+    actions,
+    budget,
+    daemonset,
+    pod,
+)
 
 LONG_AGO = "2026-01-01T00:00:00Z"
-
-
-def actions(result: dict[str, Any]) -> dict[str, str]:
-    return {entry["name"]: entry["action"] for entry in result["pods"]}
 
 
 # --- pods that come ---------------------------------------------------------------------------------------------

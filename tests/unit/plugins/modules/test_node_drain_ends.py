@@ -14,26 +14,21 @@ from typing import Any
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
-    _cordon,
     _drain_cordon,
     _drain_node,
     _drain_run,
     _kube,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, budget, node, pod, status
-
-
-def mark(api: FakeApi, run: str, owner: str = "upgrade", name: str = "w1") -> None:
-    """What an earlier run left on a node."""
-    api.nodes[name]["spec"]["unschedulable"] = True
-    written = {"owner": owner, "run": run, "host": "ctl2", "time": "2026-11-22T03:00:00Z"}
-    api.nodes[name]["metadata"]["annotations"][_cordon.ANNOTATION] = json.dumps(written)
-
-
-def cordoned(api: FakeApi, name: str = "w1") -> bool:
-    return bool(api.nodes[name]["spec"].get("unschedulable"))
-
+from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
+    FakeApi,
+    budget,
+    cordoned,
+    mark,
+    node,
+    pod,
+    status,
+)
 
 # --- the cordon -------------------------------------------------------------------------------------------------
 

@@ -10,13 +10,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _cordon, _drain_node
-from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, budget, pod
+from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, actions, budget, pod
 
 EMPTY_DIR = [{"name": "d", "emptyDir": {}}]
-
-
-def actions(result: dict[str, Any]) -> dict[str, str]:
-    return {entry["name"]: entry["action"] for entry in result["pods"]}
 
 
 def reasons(result: dict[str, Any]) -> dict[str, str]:

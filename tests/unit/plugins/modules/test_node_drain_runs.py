@@ -23,26 +23,20 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _kube,
     _node_lock,
 )
-from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import FakeApi, budget, node, pod, status
-
-NOTE = _cordon.ANNOTATION
+from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
+    FakeApi,
+    budget,
+    cordoned,
+    mark,
+    node,
+    pod,
+    status,
+)
 
 
 def note(api: FakeApi, name: str = "w1") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(api.nodes[name]["metadata"]["annotations"][NOTE])
+    found: dict[str, Any] = json.loads(api.nodes[name]["metadata"]["annotations"][_cordon.ANNOTATION])
     return found
-
-
-def mark(api: FakeApi, run: str, owner: str = "upgrade", name: str = "w1") -> None:
-    """What another run does to a node."""
-    api.nodes[name]["spec"]["unschedulable"] = True
-    written = {"owner": owner, "run": run, "host": "ctl2", "time": "2026-11-22T03:00:00Z"}
-    api.nodes[name]["metadata"]["annotations"][NOTE] = json.dumps(written)
-    api.nodes[name]["metadata"]["resourceVersion"] = str(int(api.nodes[name]["metadata"]["resourceVersion"]) + 1)
-
-
-def cordoned(api: FakeApi, name: str = "w1") -> bool:
-    return bool(api.nodes[name]["spec"].get("unschedulable"))
 
 
 # --- another run ------------------------------------------------------------------------------------------------
