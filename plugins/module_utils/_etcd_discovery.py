@@ -16,6 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, parts_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_config_file import read_flags
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_objects
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import link
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
 
 UNITS = ("etcd", "etcd-member", "etcd-server")
@@ -128,22 +129,15 @@ def _words(path: str) -> list[str]:
         return []
 
 
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
 def processes(proc: str = "/proc", program: str = "etcd") -> list[tuple[int, list[str], dict[str, str]]]:
     """Every etcd in this host's own network: pid, argv, environment. A pod's private etcd is not among them."""
-    network = _link(f"{proc}/self/ns/net")
+    network = link(f"{proc}/self/ns/net")
     found = []
     for entry in os.listdir(proc):
         if not entry.isdigit():
             continue
-        executable = _link(f"{proc}/{entry}/exe").split(" (deleted)")[0]
-        if os.path.basename(executable) != program or _link(f"{proc}/{entry}/ns/net") != network:
+        executable = link(f"{proc}/{entry}/exe").split(" (deleted)")[0]
+        if os.path.basename(executable) != program or link(f"{proc}/{entry}/ns/net") != network:
             continue
         argv = _words(f"{proc}/{entry}/cmdline")
         pairs = [word.partition("=") for word in _words(f"{proc}/{entry}/environ")]
