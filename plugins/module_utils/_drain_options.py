@@ -56,6 +56,7 @@ class Options:
     restore: bool = False
     force_uncordon: bool = False
     check: bool = False
+    lock_run: Optional[str] = None
 
 
 def read_options(params: Mapping[str, Any], check: bool) -> Options:
@@ -98,6 +99,7 @@ def read_options(params: Mapping[str, Any], check: bool) -> Options:
         restore=params["on_failure"] == "restore",
         force_uncordon=params["force_uncordon"],
         check=check,
+        lock_run=params["lock_run"],
     )
 
 

@@ -34,6 +34,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._drain_result 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._interrupt import Interrupted, interruptible
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._kube import Api
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._lock import renew
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import read_pod
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
@@ -135,6 +136,7 @@ class _Run:
         active: list[NodeDrain] = []
         while queue or active:
             while queue and len(active) < self.options.max_parallel_nodes:
+                self._keep_lock()
                 active.append(queue.pop(0))
                 active[-1].begin()
             hasty, trouble = self._look_at_what_is_shared(active)
@@ -155,6 +157,11 @@ class _Run:
             if active:
                 for record, outcome in self.requests.answers(self._nap(active)):
                     self._note(record, outcome)
+
+    def _keep_lock(self) -> None:
+        """Many nodes may take longer than the lock of the run lasts; it was renewed before the first ones."""
+        if any(drain.ended for drain in self.drains):
+            renew(self.api, self.options.lock_run, Deadline(self.options.timeout, "timeout"))
 
     def _step(self, drain: NodeDrain) -> bool:
         """What is to be done on one node at this moment; returns whether it is done altogether."""

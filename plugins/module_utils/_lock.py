@@ -262,7 +262,7 @@ def _ours(api: Api, run: str, deadline: Deadline) -> tuple[dict[str, Any], float
     seen = f"it is held by {holder}" if holder else "nobody holds it"
     raise CareError(
         f"This run, {run}, has lost the lock of the cluster: {seen} ({_WHERE}). "
-        "Nothing was done in this step. See that nobody else is at work, then run it again.",
+        "From here on nothing is done. See that nobody else is at work, then run it again.",
         lock_lost=True,
     )
 

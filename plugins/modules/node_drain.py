@@ -56,6 +56,7 @@ options:
     description:
       - The nodes' names. All of them are cordoned before the first is drained, so that no pod moves twice.
       - When one fails, no other one is begun; those already under way go on to their end.
+      - With O(lock_run) the lock is renewed whenever a further node's turn comes; a run that has lost it ends there.
     type: list
     elements: str
     version_added: 0.2.0

@@ -23,6 +23,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _kube,
     _node_lock,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._names import LEASES, LOCK
 from ansible_collections.clustercare.kubeadm.tests.unit.plugins.fake_api import (
     FakeApi,
     budget,
@@ -229,6 +230,28 @@ def test_a_failed_node_stops_the_next_and_all_are_named(api: FakeApi, drain: Any
     assert "Not begun: w3" in result["msg"] and api.evictions == ["free"]
     assert [cordoned(api, name) for name in ("w1", "w2", "w3")] == [True, False, False]
     assert result["remaining"] and result["blocked_by"][0]["budget"] == "shop/web"
+
+
+def test_the_runs_lock_is_kept_from_node_to_node(api: FakeApi, drain: Any) -> None:
+    lock = f"{LEASES}/{LOCK}"
+    api.objects[lock] = {
+        "metadata": {"resourceVersion": "1"},
+        "spec": {"holderIdentity": "r1", "leaseDurationSeconds": 900, "renewTime": "2026-11-29T10:00:00.000000Z"},
+    }
+    api.add(pod("a"))
+    api.add(pod("b", on="w2"))
+    result = drain(names=["w1", "w2"], lock_run="r1")
+    assert not result.get("failed"), result["msg"]
+    assert api.asked.count(("PATCH", lock)) == 2
+
+    drain(names=["w1", "w2"], state="uncordoned")
+    for name, on in (("c", "w1"), ("d", "w2")):
+        api.add(pod(name, on=on))
+    # While a request is under way, which is answered as always.
+    api.inject("POST", "/c/eviction", lambda: api.objects[lock]["spec"].update(holderIdentity="r2"))
+    result = drain(names=["w1", "w2"], lock_run="r1")
+    assert result["failed"] and result["changed"] and "has lost the lock of the cluster" in result["msg"]
+    assert "Drained: w1" in result["msg"] and "Not begun: w2" in result["msg"] and "d" not in api.evictions
 
 
 @pytest.mark.parametrize("check", [True, False])
