@@ -71,9 +71,8 @@ def kubernetes_version(image: str, proc: str = "/proc", runner: Runner = run) ->
     tagged = image_version(image)
     if tagged:
         return tagged
-    for pid, _argv, _environment in processes(proc, _SERVER):
-        return _kubelet.said_version([f"{proc}/{pid}/exe", "--version"], runner)
-    return None
+    servers = processes(proc, _SERVER)
+    return _kubelet.said_version([f"{proc}/{servers[0][0]}/exe", "--version"], runner) if servers else None
 
 
 def about_cluster(proc: str = "/proc", directory: str = MANIFESTS, runner: Runner = run) -> dict[str, Optional[str]]:

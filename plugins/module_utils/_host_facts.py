@@ -105,6 +105,7 @@ def local_address(argv: list[str]) -> tuple[str, int]:
 
 
 def local_server(access: Access, argv: list[str], timeout: float = 3.0) -> ApiServer:
+    """That API server; ``timeout`` is the seconds that an answer may take."""
     return ApiServer(access, *local_address(argv), timeout)
 
 
