@@ -16,4 +16,5 @@ def condition(found: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 def is_ready(found: Mapping[str, Any]) -> bool:
+    """Whether a node's kubelet says that it is well, or a pod's containers are."""
     return condition(found, "Ready").get("status") == "True"
