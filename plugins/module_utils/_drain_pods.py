@@ -52,6 +52,7 @@ class NodePods:
         self._cordoned_at: Optional[float] = None
         self._last_look: Optional[float] = None
         self._last_change = 0.0
+        self._returning = False
 
     @property
     def left(self) -> list[Record]:
@@ -66,13 +67,18 @@ class NodePods:
     @property
     def empty(self) -> bool:
         """Whether a LIST that is late enough showed nobody left to wait for."""
-        return not self.left and self._looked_after(_LATE_ARRIVALS)
+        return not self.left and self._looked_after(_LATE_ARRIVALS, self._quiet_since)
 
-    def _looked_after(self, seconds: float) -> bool:
-        """Whether the last look was so long after the cordon."""
+    @property
+    def _quiet_since(self) -> Optional[float]:
+        """Since when no new pod comes: since the cordon, or, where some come all the same, since the last one went."""
+        return self._last_change if self._returning else self._cordoned_at
+
+    def _looked_after(self, seconds: float, moment: Optional[float]) -> bool:
+        """Whether the last look was so long after that."""
         if self._last_look is None:
             return False
-        return self._cordoned_at is None or self._last_look - self._cordoned_at >= seconds
+        return moment is None or self._last_look - moment >= seconds
 
     def askable(self, now: float) -> list[Record]:
         """Who may be asked to leave, as far as the order goes and after a failed try."""
@@ -91,8 +97,8 @@ class NodePods:
         if self._last_look is None:
             return 0.0
         left = self.left
-        if not left and self._cordoned_at is not None:
-            return max(self._last_look, self._cordoned_at) + _LATE_ARRIVALS - now
+        if not left and self._quiet_since is not None:
+            return max(self._last_look, self._quiet_since) + _LATE_ARRIVALS - now
         every = _LOOK_EVERY
         if now - self._last_change < _STILL_MOVING and all(record.state == LEAVING for record in left):
             every = min(every, max(_LOOK_AT_MOST_EVERY, len(left) * _LOOK_EVERY_PER_POD))
@@ -128,7 +134,7 @@ class NodePods:
 
     def _take(self, listed: Iterable[Pod], new: Iterable[Pod], asked: float) -> None:
         now = time.monotonic()
-        unscheduled = self._looked_after(_SCHEDULER_LAG)
+        unscheduled = self._looked_after(_SCHEDULER_LAG, self._cordoned_at)
         self._last_look = asked
         here = {pod.uid: pod for pod in listed}
         for uid, record in self.records.items():
@@ -154,6 +160,8 @@ class NodePods:
             state = {"wait": LEAVING, "complete": COMPLETING}.get(verdict.action, WAITING)
             record = Record(pod, now, list(verdict.risks), verdict.order, state, reason=verdict.reason)
             record.by_delete = self.cluster.options.delete
+            # Its controller may make the next one only when this one is gone.
+            self._returning |= self._returns(pod)
             self.records[pod.uid] = record
             self._lose_patience(record, now)
 
@@ -168,13 +176,17 @@ class NodePods:
 
     def _came_back(self, pod: Pod, unscheduled: bool) -> Optional[Verdict]:
         """Somebody whom an eviction does not move: asked again, it would only come again."""
-        asked = (record.pod.controller for record in self.records.values() if record.attempts)
-        if pod.controller is None or not (pod.ignores_cordon or unscheduled) or pod.controller not in asked:
+        if not (pod.ignores_cordon or unscheduled) or not self._returns(pod):
             return None
         why = "tolerates the cordon" if pod.ignores_cordon else "its controller puts it here past the scheduler"
         if not pod.of_daemonset:
             self.warnings.append(f"{pod} runs on {self.node} again after an eviction ({why}); it was left there.")
         return Verdict("skip", f"came back: {why}")
+
+    def _returns(self, pod: Pod) -> bool:
+        """Whether another pod of its controller was asked to leave before."""
+        asked = (record.pod.controller for record in self.records.values() if record.attempts)
+        return pod.controller is not None and pod.controller in asked
 
     def _lose_patience(self, record: Record, now: float) -> None:
         """A terminating pod is not waited for for ever, where the person said so."""

@@ -67,6 +67,26 @@ def test_a_pod_that_its_controller_puts_here_past_the_scheduler_is_not_chased(
     assert list(actions(result).values()).count("skipped") == 1
 
 
+def test_one_that_came_back_is_looked_for_once_more_when_it_is_gone(
+    api: FakeApi, drain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A StatefulSet makes its next pod only then, a moment after nobody was left."""
+    monkeypatch.setattr(_drain_pods, "_SCHEDULER_LAG", 9.0)
+    monkeypatch.setattr(_drain_pods, "_LATE_ARRIVALS", 0.6)
+    api.termination = 0.2
+    api.respawn = False
+    api.add(pod("fixed", of="StatefulSet/fixed"))
+    after = [0.0, api.termination + 0.4]
+
+    def come_back() -> None:
+        if after:
+            threading.Timer(after.pop(0), api.add, [pod(f"fixed-{len(after)}", of="StatefulSet/fixed")]).start()
+
+    api.inject("POST", "/eviction", come_back, times=9999)
+    result = drain(last_replica_wait=0)
+    assert not result.get("failed") and len(api.evictions) == 3 and not api.pods, result
+
+
 def test_a_pod_that_a_scheduler_far_behind_puts_here_still_goes(
     api: FakeApi, drain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
