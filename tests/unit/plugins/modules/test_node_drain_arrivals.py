@@ -73,10 +73,10 @@ def test_one_that_came_back_is_looked_for_once_more_when_it_is_gone(
     """A StatefulSet makes its next pod only then, a moment after nobody was left."""
     monkeypatch.setattr(_drain_pods, "_SCHEDULER_LAG", 9.0)
     monkeypatch.setattr(_drain_pods, "_LATE_ARRIVALS", 0.6)
-    api.termination = 0.2
+    api.termination = 0.8
     api.respawn = False
     api.add(pod("fixed", of="StatefulSet/fixed"))
-    after = [0.0, api.termination + 0.4]
+    after = [0.0, api.termination + 0.3]
 
     def come_back() -> None:
         if after:
