@@ -165,7 +165,7 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 1.4
+  sample: 4.2
 """
 
 from typing import Any

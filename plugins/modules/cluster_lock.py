@@ -160,7 +160,7 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 0.3
+  sample: 0.2
 """
 
 from typing import Any

@@ -164,7 +164,7 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 13.2
+  sample: 0.2
 """
 
 from typing import Any

@@ -204,7 +204,7 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 0.9
+  sample: 0.4
 """
 
 from typing import Any

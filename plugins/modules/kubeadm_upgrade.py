@@ -214,7 +214,6 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 107.4
 """
 
 from typing import Any

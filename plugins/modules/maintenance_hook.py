@@ -85,7 +85,6 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 0.1
 """
 
 from typing import Any, Optional

@@ -173,7 +173,7 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 0.4
+  sample: 0.1
 """
 
 from typing import Any

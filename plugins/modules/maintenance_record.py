@@ -105,7 +105,6 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 0.1
 """
 
 import time

@@ -426,7 +426,7 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 12.8
+  sample: 1.2
 """
 
 from typing import Any

@@ -73,7 +73,6 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 0.2
 """
 
 import os

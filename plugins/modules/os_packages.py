@@ -76,7 +76,7 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 41.7
+  sample: 0.2
 """
 
 from typing import Any

@@ -195,7 +195,7 @@ elapsed:
   description: Seconds the module took.
   returned: always
   type: float
-  sample: 1.1
+  sample: 0.2
 """
 
 import os

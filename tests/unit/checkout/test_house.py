@@ -105,7 +105,7 @@ def tasks_in(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def test_a_node_that_fails_names_the_roles_own_timeout(role: str, prefix: str) -> None:
     # Plans and giving up fail as modules do; nobody puts their sentences into other words.
     files = [path for path in (ROOT / "roles" / role / "tasks").glob("*.yml") if path.stem not in ("plan", "abort")]
-    tasks = [task for path in files for task in tasks_in(read(str(path)))]
+    tasks = [task for path in files for task in tasks_in(read(path))]
     table = read("roles", role, "vars", "main.yml")[f"__{prefix}_timeouts"]
     assert set(table) <= {task["name"] for task in tasks}
     for task in tasks:
