@@ -13,13 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lab import cluster, state
+from lab import audit, cluster, kubeadm, state
 from lab.processes import Process, children, identify
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,9 @@ ETCD_ACCESS = (
     f"ETCDCTL_CERT={_ETCD_PKI}/healthcheck-client.crt ETCDCTL_KEY={_ETCD_PKI}/healthcheck-client.key"
 )
 ETCDCTL = f"sudo env {ETCD_ACCESS} etcdctl"
+
+# Within the root file system of a master.
+AUDIT_LOG = kubeadm.AUDIT_LOG.lstrip("/")
 
 # What an upgrade that was refused must not have touched on a host.
 UNTOUCHED = (
@@ -154,14 +157,8 @@ class Lab:
 
     def writes(self) -> list[dict[str, Any]]:
         """Every write of kubernetes-admin that the API servers' audit logs hold, oldest first."""
-        found = []
-        for disk in self.disks().values():
-            log = disk / "var/log/kubernetes/audit.log"
-            for line in log.read_text().splitlines() if log.exists() else ():
-                with suppress(json.JSONDecodeError):  # the line that is just being written
-                    event = json.loads(line)
-                    if event["user"].get("username") == "kubernetes-admin":
-                        found.append(event)
+        answered = [event for disk in self.disks().values() for event in audit.events(disk / AUDIT_LOG)]
+        found = [event for event in answered if event["user"].get("username") == "kubernetes-admin"]
         return sorted(found, key=lambda event: str(event["requestReceivedTimestamp"]))
 
     def writes_by_administrators(self) -> list[str]:
@@ -393,24 +390,17 @@ def budget(name: str, app: str, **allows: int) -> dict[str, Any]:
 
 
 def _audit_log(lab: Lab, master: str) -> Path:
-    return state.require(lab.name).root(master) / "var/log/kubernetes/audit.log"
+    return state.require(lab.name).root(master) / AUDIT_LOG
 
 
 def audit_mark(lab: Lab, master: str = "cp1") -> int:
     """Where the audit log of a master ends now."""
-    return _audit_log(lab, master).stat().st_size
+    return audit.end(_audit_log(lab, master))
 
 
 def audited(lab: Lab, since: int, master: str = "cp1") -> list[dict[str, Any]]:
     """The writes that a master's API server has answered since a mark, oldest first."""
-    with _audit_log(lab, master).open("rb") as log:
-        log.seek(since)
-        lines = log.read().splitlines()
-    events = [json.loads(line) for line in lines if line.endswith(b"}")]
-    return sorted(
-        (event for event in events if event["stage"] == "ResponseComplete"),
-        key=lambda event: str(event["requestReceivedTimestamp"]),
-    )
+    return audit.events(_audit_log(lab, master), since)
 
 
 def evictions(events: list[dict[str, Any]], code: int | None = 201) -> list[str]:
