@@ -240,6 +240,15 @@ def test_a_node_that_somebody_else_had_cordoned_is_not_called_back_in_service(wo
 
 
 @pytest.mark.long
+def test_a_failure_does_not_promise_to_uncordon_what_somebody_else_had_cordoned(
+    world: World, lost_in_work: list[str]
+) -> None:
+    world.play(["w1", "w9"], lost="w9", maintenance_tasks=lost_in_work)
+    assert world.rc != 0 and world.drained == ["w1", "w9"] and world.finished == ["w1"], world.output
+    assert "goes on where it stopped. The node was cordoned by somebody else before, and stays so." in world.output
+
+
+@pytest.mark.long
 def test_a_plan_that_fails_gives_the_lock_back(world: World) -> None:
     world.play(["w1", "w2"], ["os_packages", "available", "w2"], maintenance_packages=True)
     assert world.rc != 0 and world.drained == [] and world.unlocked, world.output
