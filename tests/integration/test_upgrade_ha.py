@@ -37,7 +37,7 @@ from harness import (
 )
 
 from lab.images import NGINX
-from lab.processes import Process
+from lab.processes import Process, identify
 
 BEFORE, TARGET = "1.34.4", "1.35.4"
 UPGRADE = "upgrade-cluster.yml"
@@ -515,7 +515,7 @@ def ssh_refused(lab: Lab, machine: str) -> Iterator[None]:
         for path in Path("/proc").glob("[0-9]*"):
             pid = int(path.name)
             if machine_of(pid) == f"{lab.name}/{machine}" and command_of(pid).startswith("sshd: lab"):
-                os.kill(pid, signal.SIGKILL)
+                identify(pid).signal(signal.SIGKILL)  # it may have gone with its parent
         yield
     finally:
         subprocess.run(["iptables", "-w", "-D", "OUTPUT", *rule], check=True)
