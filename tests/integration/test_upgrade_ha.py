@@ -472,7 +472,7 @@ class TestFiveMastersAndTheMainProcessKilled:
             scene.await_in(
                 process, "the dead run's drain has ended", lambda: not any(one.alive() for one in orphans), 120
             )
-            assert scene.half_drained("w1")
+            wait_for("w1 is still half drained", lambda: scene.half_drained("w1"), 10)
             scene.kill(process)
 
     def test_another_target_is_refused_until_the_open_run_is_given_up(self, scene: Scene) -> None:
