@@ -113,8 +113,8 @@ def pids(lab: str, unit: str = "") -> list[int]:
     return [pid for pid in found if pid]
 
 
-def kill(lab: str, unit: str = "", seconds: float = 20) -> None:
-    """End every process of a group, also those that are born meanwhile."""
+def kill(lab: str, unit: str = "", seconds: float = 60) -> None:
+    """End every process of a group, also those that are born meanwhile; one may be writing to a slow disk yet."""
     deadline = time.monotonic() + seconds
     while left := pids(lab, unit):
         for pid in left:
@@ -125,7 +125,7 @@ def kill(lab: str, unit: str = "", seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-def remove(lab: str, unit: str = "", seconds: float = 5) -> None:
+def remove(lab: str, unit: str = "", seconds: float = 20) -> None:
     """Remove the empty groups. A group stays busy for a moment after its last process."""
     for hierarchy in hierarchies():
         top = hierarchy.group(lab, unit)

@@ -53,7 +53,8 @@ def form(lab: Lab, progress: Progress, fail_cgroup_v1: bool = False, etcd_endpoi
             task.result()
 
 
-RUNTIME_NOT_YET = "server is not initialized yet"
+# Before containerd has its socket, and after that until it serves.
+RUNTIME_NOT_YET = ("[ERROR CRI]", "server is not initialized yet")
 RUNTIME_LIMIT = 60.0
 
 
@@ -67,7 +68,8 @@ def run_kubeadm(lab: Lab, machine: Machine, verb: str, config: str, *options: st
         while True:
             done = remote.run(lab, machine.name, command, check=False, timeout=600)
             # On a busy machine sshd answers before containerd does; preflight has changed nothing then.
-            if not done.rc or RUNTIME_NOT_YET not in done.stderr or time.monotonic() > deadline:
+            not_yet = any(words in done.stderr for words in RUNTIME_NOT_YET)
+            if not done.rc or not not_yet or time.monotonic() > deadline:
                 break
             time.sleep(1)
     finally:

@@ -113,7 +113,7 @@ def lose_all_disks_but(cluster: Cluster, survivor: str) -> None:
         wait_for("nginx answers", cluster.serves)
     cluster.lab.kubectl("delete", "configmap", "newest", "--ignore-not-found")
     cluster.lab.kubectl("create", "configmap", "newest", "--from-literal=word=newest")
-    wait_for("all members have it", lambda: len(set(cluster.hashes())) == 1, 60)
+    wait_for("all members have it", cluster.agree, 60)
     disks = cluster.lab.disks()
     lost = [master for master in cluster.masters if master != survivor]
     for master in lost:

@@ -37,7 +37,7 @@ from harness import (
 )
 
 from lab.images import NGINX
-from lab.processes import Process
+from lab.processes import Process, identify
 
 BEFORE, TARGET = "1.34.4", "1.35.4"
 UPGRADE = "upgrade-cluster.yml"
@@ -472,7 +472,7 @@ class TestFiveMastersAndTheMainProcessKilled:
             scene.await_in(
                 process, "the dead run's drain has ended", lambda: not any(one.alive() for one in orphans), 120
             )
-            assert scene.half_drained("w1")
+            wait_for("w1 is still half drained", lambda: scene.half_drained("w1"), 10)
             scene.kill(process)
 
     def test_another_target_is_refused_until_the_open_run_is_given_up(self, scene: Scene) -> None:
@@ -515,7 +515,7 @@ def ssh_refused(lab: Lab, machine: str) -> Iterator[None]:
         for path in Path("/proc").glob("[0-9]*"):
             pid = int(path.name)
             if machine_of(pid) == f"{lab.name}/{machine}" and command_of(pid).startswith("sshd: lab"):
-                os.kill(pid, signal.SIGKILL)
+                identify(pid).signal(signal.SIGKILL)  # it may have gone with its parent
         yield
     finally:
         subprocess.run(["iptables", "-w", "-D", "OUTPUT", *rule], check=True)
