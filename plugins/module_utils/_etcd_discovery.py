@@ -75,19 +75,22 @@ def whole_settings(
 
 
 def choose_endpoint(flags: dict[str, str]) -> Optional[str]:
-    """The URL to ask: loopback before the others, HTTPS only; a wildcard address is asked on loopback."""
+    """The URL to ask: HTTPS before plain HTTP, loopback before the others; a wildcard address is asked on loopback."""
     sources = ("listen-client-http-urls", "listen-client-urls", "advertise-client-urls")
     written = next((flags[flag] for flag in sources if flags.get(flag)), "")
     urls = [url.strip() for url in written.split(",") if url.strip()]
     usable = []
     for url in urls:
         parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
+        if parts.scheme not in ("https", "http") or not parts.hostname:
             continue
         host = _WILDCARDS.get(parts.hostname) or (f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
-        usable.append(f"https://{host}:{parts.port or 2379}")
-    loopback = [url for url in usable if urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")]
-    return next(iter(loopback or usable), None)
+        usable.append(f"{parts.scheme}://{host}:{parts.port or 2379}")
+
+    def rank(url: str) -> tuple[bool, bool]:
+        return url.startswith("http:"), urlsplit(url).hostname not in ("127.0.0.1", "::1", "localhost")
+
+    return min(usable, key=rank, default=None)
 
 
 def choose_access(flags: dict[str, str], wanted: Access, server: Sequence[str] = ()) -> Access:
@@ -100,9 +103,9 @@ def choose_access(flags: dict[str, str], wanted: Access, server: Sequence[str] =
     endpoint = wanted.endpoint or choose_endpoint(flags)
     if not endpoint:
         raise CareError(
-            "This host's etcd does not say where it listens over HTTPS "
-            f"(--listen-client-urls={flags.get('listen-client-urls', '')}); name it (option endpoint, of a restore "
-            "etcd_restore_endpoint)."
+            "This host's etcd does not say where it listens "
+            f"(--listen-client-urls={flags.get('listen-client-urls', '')}); name it (option endpoint; of the roles "
+            "etcd_backup_endpoint and etcd_restore_endpoint)."
         )
     ca = wanted.ca or flags.get("trusted-ca-file") or None
     cert, key = wanted.cert, wanted.key

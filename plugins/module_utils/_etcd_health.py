@@ -298,7 +298,7 @@ def judge(seen: Seen, endpoint: str) -> dict[str, Any]:
         "hash": described(seen.hashes, {member["id"]: member["name"] for member in members}) if seen.hashes else None,
         "snapshot_refusal": refuse_snapshot(seen),
         "problems": problems,
-        "warnings": _warnings(members, status),
+        "warnings": _warnings(members, status, endpoint),
         "healthy": not problems,
     }
 
@@ -308,8 +308,10 @@ def unseen(why: str) -> dict[str, Any]:
     return judge(Seen(Answer({}, error=why), [], {}, []), "")
 
 
-def _warnings(members: list[dict[str, Any]], status: dict[str, Any]) -> list[str]:
+def _warnings(members: list[dict[str, Any]], status: dict[str, Any], endpoint: str) -> list[str]:
     found = []
+    if endpoint.startswith("http:"):
+        found.append(f"etcd serves without TLS ({endpoint}): who reaches it reads every Secret and may change all.")
     quota, size = number(status, "dbSizeQuota"), number(status, "dbSize")
     if quota and size > _QUOTA_WARNING * quota:
         found.append(f"The database fills {100 * size // quota} % of its quota ({size} of {quota} bytes).")

@@ -53,7 +53,9 @@ def test_settings(argv: list[str], environment: dict[str, str], flag: str, value
         ({"listen-client-urls": "https://0.0.0.0:2379"}, "https://127.0.0.1:2379"),
         ({"listen-client-urls": "https://[::]:2379"}, "https://[::1]:2379"),
         ({"listen-client-urls": "http://127.0.0.1:2379,https://10.0.0.1:2379"}, "https://10.0.0.1:2379"),
-        ({"listen-client-urls": "http://127.0.0.1:2379"}, None),
+        ({"listen-client-urls": "http://10.0.0.1:2379,http://127.0.0.1:2379"}, "http://127.0.0.1:2379"),
+        ({"listen-client-urls": "http://0.0.0.0:2379"}, "http://127.0.0.1:2379"),
+        ({"listen-client-urls": "unix:///run/etcd.sock"}, None),
         (
             {"listen-client-urls": "https://127.0.0.1:2379", "listen-client-http-urls": "https://127.0.0.1:2382"},
             "https://127.0.0.1:2382",
@@ -93,9 +95,9 @@ def test_what_is_empty_was_not_asked_for() -> None:
     assert discovery.choose_access(flags, Access("", "", "", "")) == discovery.choose_access(flags, NOTHING_ASKED)
 
 
-def test_plain_http_only_when_asked() -> None:
-    flags = {"listen-client-urls": "http://127.0.0.1:2379"}
-    with pytest.raises(CareError, match="option endpoint"):
+def test_where_nothing_is_said_it_has_to_be_named() -> None:
+    flags = {"listen-client-urls": "unix:///run/etcd.sock"}
+    with pytest.raises(CareError, match="option endpoint; of the roles etcd_backup_endpoint and etcd_restore_endpoint"):
         discovery.choose_access(flags, NOTHING_ASKED)
     asked = NOTHING_ASKED._replace(endpoint="http://127.0.0.1:2379")
     assert discovery.choose_access(flags, asked) == asked

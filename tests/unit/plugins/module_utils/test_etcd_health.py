@@ -205,6 +205,11 @@ def test_warnings_stop_nothing(changed: dict[str, str], words: str) -> None:
     assert etcd["healthy"] and words in etcd["warnings"][0]
 
 
+def test_a_port_without_tls_is_warned_about() -> None:
+    etcd = judge(seen(cluster()), "http://127.0.0.1:2379")
+    assert etcd["healthy"] and "without TLS (http://127.0.0.1:2379)" in etcd["warnings"][0]
+
+
 def test_an_even_number_is_warned_about() -> None:
     one = cluster()
     one["members"].pop()
