@@ -10,7 +10,7 @@ options:
   endpoint:
     description:
       - URL of the host's own etcd member, for example V(https://127.0.0.1:2379).
-      - Found out from the running etcd when it is not given. Plain HTTP is used only where etcd listens by nothing else.
+      - Found out from the running etcd when it is not given. Plain HTTP is used only where etcd offers nothing else.
     type: str
   ca_cert:
     description: File on the host with the CA that etcd's certificate is checked against. Found out when not given.
