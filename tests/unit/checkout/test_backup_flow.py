@@ -34,6 +34,8 @@ class ActionModule(ActionBase):
             return {"etcd": {**etcd, "snapshot_refusal": "Its data differs." if differs else etcd["snapshot_refusal"]}}
         if module == "control_plane_files":
             return {"fetched": {"paths": [host]}}
+        if etcd["snapshot_refusal"]:
+            return {"failed": True, "msg": etcd["snapshot_refusal"]}
         about = {"path": "/b/" + host, "size": 1, "revision": 2, "sha256": "5"}
         return {"changed": True, "snapshot": about, "fetched": {"path": "/c/" + host, "seconds": 1}, "elapsed": 1}
 """
@@ -115,3 +117,13 @@ def test_lists_and_switches_may_come_as_the_text_of_a_survey(world: World) -> No
     ended = world.play(etcd(900), etcd(950), etcd(990), etcd_backup_masters="cp1, cp2", etcd_backup_files="false")
     assert ended.rc == 0, ended.said
     assert (ended.result["host"], ended.result["files"]) == ("cp2", {})
+
+
+def test_the_files_of_the_masters_are_saved_also_when_etcd_cannot_be(world: World) -> None:
+    broken = etcd(900, snapshot_refusal="The disk is broken.")
+    ended = world.play(broken, broken, None)
+    assert ended.rc != 0
+    assert "Without a snapshot of etcd: The disk is broken. Saved all the same: the files of cp1, cp2." in ended.said
+    assert "VARIABLE IS NOT DEFINED" not in ended.said, "the play goes on as if it had been backed up"
+    without = world.play(broken, broken, None, etcd_backup_files=False)
+    assert without.rc != 0 and "Saved all the same" not in without.said
