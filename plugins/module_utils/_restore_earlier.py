@@ -19,7 +19,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._restore_state
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._times import epoch
 
-_QUIET = 120.0  # seconds after which a run on another machine counts as gone
+# Seconds after which a run on another machine counts as gone: at least, and beyond what one step of it may take.
+_QUIET, _ON_TOP = 120.0, 30.0
 
 
 def at_work(state: dict[str, Any], controller: dict[str, Any], now: float) -> Optional[str]:
@@ -38,7 +39,8 @@ def at_work(state: dict[str, Any], controller: dict[str, Any], now: float) -> Op
             alive = any((one["pid"], one["start"]) == same for one in running)
             return f"{who}, which still runs" if alive else None
     quiet = now - epoch(state["updated"])
-    return f"{who}, which was at work {int(quiet)} s ago" if quiet < _QUIET else None
+    limit = max(_QUIET, (state.get("timeout") or 0) + _ON_TOP)
+    return f"{who}, which was at work {int(quiet)} s ago" if quiet < limit else None
 
 
 def against_another(states: list[dict[str, Any]], asked: Asked, controller: dict[str, Any], now: float) -> list[str]:

@@ -116,7 +116,9 @@ class Restore:
         self.changed = True
         old = self.state or {}
         self.state = _restore_state.save(
-            {**old, "controller": _holder(self.options.controller), **more}, phase, self.host.directory
+            {**old, "controller": _holder(self.options.controller), "timeout": self.options.timeout, **more},
+            phase,
+            self.host.directory,
         )
 
     def known(self) -> dict[str, Any]:

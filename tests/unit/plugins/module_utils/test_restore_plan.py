@@ -496,6 +496,14 @@ def test_a_run_that_is_gone_is_taken_over(me: dict[str, Any], holder: dict[str, 
     assert bool(at_work(begun, {**ME, **me}, now)) is busy
 
 
+@pytest.mark.parametrize(("timeout", "later", "busy"), [(300, 320, True), (300, 340, False), (10, 100, True)])
+def test_a_run_elsewhere_may_be_quiet_for_as_long_as_a_step_of_it_may_take(
+    timeout: int, later: int, busy: bool
+) -> None:
+    begun = {**state("stopped"), "timeout": timeout}
+    assert bool(at_work(begun, {**ME, "machine_id": "m2"}, epoch(begun["updated"]) + later)) is busy
+
+
 @pytest.mark.parametrize(("seconds", "said"), [(59, "0 min"), (12000, "3 h 20 min"), (90000, "1 d 1 h"), (-5, "0 min")])
 def test_ages(seconds: float, said: str) -> None:
     assert words_of_age(seconds) == said
