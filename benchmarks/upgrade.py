@@ -7,6 +7,7 @@ Both find every image present, reach the hosts by the same multiplexed SSH, and 
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import tempfile
@@ -65,6 +66,7 @@ def by_hand(lab: Lab, logs: Path) -> Upgraded:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     logs = Path(tempfile.mkdtemp(prefix="upgrade-"))
     with laboratory("upgrade", masters=3, workers=2, kubernetes=BEFORE) as lab:
         lab.run("workload", "start", "--rate", "10")
