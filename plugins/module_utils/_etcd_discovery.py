@@ -16,7 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access, parts_of
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_config_file import read_flags
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._offline import read_objects
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import link
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import is_hosts_own, link
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._unit_command import read_command
 
 UNITS = ("etcd", "etcd-member", "etcd-server")
@@ -133,7 +133,7 @@ def _words(path: str) -> list[str]:
 
 
 def processes(proc: str = "/proc", program: str = "etcd") -> list[tuple[int, list[str], dict[str, str]]]:
-    """Every etcd in this host's own network: pid, argv, environment. A pod's private etcd is not among them."""
+    """Every etcd of this host in its own network: pid, argv, environment. One in somebody's pod is not among them."""
     network = link(f"{proc}/self/ns/net")
     found = []
     for entry in os.listdir(proc):
@@ -141,6 +141,8 @@ def processes(proc: str = "/proc", program: str = "etcd") -> list[tuple[int, lis
             continue
         executable = link(f"{proc}/{entry}/exe").split(" (deleted)")[0]
         if os.path.basename(executable) != program or link(f"{proc}/{entry}/ns/net") != network:
+            continue
+        if not is_hosts_own(int(entry), program, proc):
             continue
         argv = _words(f"{proc}/{entry}/cmdline")
         pairs = [word.partition("=") for word in _words(f"{proc}/{entry}/environ")]

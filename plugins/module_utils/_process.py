@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
 _DELETED = " (deleted)"
 _KUBEADM_WORK = {"init", "join", "upgrade", "reset"}
+LOGS = "/var/log/pods"
+_PODS = re.compile(r"kubepods.*?[/-]pod([0-9A-Za-z_-]+)")
+_STATIC_UID = re.compile(r"[0-9a-f]{32}")  # a hash of the manifest; pods of the API have a UUID with dashes
 _PACKAGE_TOOLS = {"apt", "apt-get", "aptitude", "dpkg", "unattended-upgrade", "dnf", "dnf5", "yum", "rpm"}
 
 
@@ -89,13 +94,30 @@ def read(pid: int, proc: str = "/proc", boot: Optional[float] = None) -> Optiona
     return Process(pid, exe, argv, started(stat, boot, os.sysconf("SC_CLK_TCK")))
 
 
-def processes(proc: str = "/proc") -> Iterator[Process]:
-    """All processes that have a command line."""
+def pod_of(cgroup: str) -> Optional[str]:
+    """The UID of the pod in a /proc/PID/cgroup of version 1 or 2, by either cgroup driver."""
+    pod = _PODS.search(cgroup)
+    return pod.group(1).replace("_", "-") if pod else None
+
+
+def is_static(uid: str, name: str, logs: str = LOGS) -> bool:
+    """Whether a pod's UID is one of a static pod; a manifest may also bring a UID of its own."""
+    return bool(_STATIC_UID.fullmatch(uid) or glob.glob(f"{logs}/kube-system_{glob.escape(name)}-*_{uid}"))
+
+
+def is_hosts_own(pid: int, name: str, proc: str = "/proc", logs: str = LOGS) -> bool:
+    """Whether a process is not one that somebody has put into a pod: what runs there may call itself anything."""
+    pod = pod_of(read_text(os.path.join(proc, str(pid), "cgroup")) or "")
+    return pod is None or is_static(pod, name, logs)
+
+
+def processes(proc: str = "/proc", logs: str = LOGS) -> Iterator[Process]:
+    """The host's own processes that have a command line, those of static pods among them."""
     boot = _boot_time(proc)
     for name in os.listdir(proc):
         if name.isdigit():
             process = read(int(name), proc, boot)
-            if process:
+            if process and is_hosts_own(process.pid, process.name, proc, logs):
                 yield process
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from typing import Any, NamedTuple, Optional
@@ -36,10 +35,8 @@ _UNITS = {
 }
 _RUNTIMES = {"containerd": "containerd", "crio": "crio", "cri-docker": "cri-dockerd", "cri-dockerd": "cri-dockerd"}
 UNIT_FILE = ".unit"  # the name of the unit that we stopped; a running process tells it, a stopped one does not
-_PODS = re.compile(r"kubepods.*?[/-]pod([0-9A-Za-z_-]+)")
 _SERVICE = re.compile(r"([^/\n]+\.service)(?=/|$)", re.MULTILINE)
 _STARTS = re.compile(r"path=(\S+) ;")  # in ExecStart, as systemctl shows it
-_STATIC_UID = re.compile(r"[0-9a-f]{32}")  # a hash of the manifest; pods of the API have a UUID with dashes
 
 
 class Home(NamedTuple):
@@ -51,9 +48,9 @@ class Home(NamedTuple):
 
 def home_of(cgroup: str) -> Home:
     """Read /proc/PID/cgroup, of version 1 or 2, by either cgroup driver."""
-    pod = _PODS.search(cgroup)
+    pod = _process.pod_of(cgroup)
     if pod:
-        return Home(pod.group(1).replace("_", "-"), None)
+        return Home(pod, None)
     units = _SERVICE.findall(cgroup)
     return Home(None, units[-1] if units else None)
 
@@ -136,7 +133,7 @@ class Host:
         runner: Runner = run,
         proc: str = "/proc",
         directory: str = DIRECTORY,
-        logs: str = "/var/log/pods",
+        logs: str = _process.LOGS,
     ) -> None:
         self.runner = runner
         self.proc = proc
@@ -149,7 +146,7 @@ class Host:
     # --- processes
 
     def table(self) -> list[Process]:
-        return list(_process.processes(self.proc))
+        return list(_process.processes(self.proc, self.logs))
 
     def home(self, process: Process) -> Home:
         return home_of(read_text(os.path.join(self.proc, str(process.pid), "cgroup")) or "")
@@ -165,13 +162,9 @@ class Host:
         for process in _process.named(self.table() if table is None else table, program):
             pod = self.home(process).pod
             on_host = self._network(str(process.pid)) == network
-            if on_host and (pod is None or (name in COMPONENTS and self.is_static(pod, name))):
+            if on_host and (pod is None or name in COMPONENTS):
                 ours.append(process)
         return ours
-
-    def is_static(self, uid: str, name: str) -> bool:
-        """Whether a pod's UID is one of a static pod; a manifest may also bring a UID of its own."""
-        return bool(_STATIC_UID.fullmatch(uid) or glob.glob(f"{self.logs}/kube-system_{name}-*_{uid}"))
 
     # --- units
 

@@ -103,7 +103,7 @@ def test_where_nothing_is_said_it_has_to_be_named() -> None:
     assert discovery.choose_access(flags, asked) == asked
 
 
-def process(proc: Path, pid: str, executable: str, argv: list[str], network: str = "net:[1]") -> None:
+def process(proc: Path, pid: str, executable: str, argv: list[str], network: str = "net:[1]", pod: str = "") -> None:
     """A process as /proc shows it."""
     home = proc / pid
     (home / "ns").mkdir(parents=True)
@@ -111,6 +111,7 @@ def process(proc: Path, pid: str, executable: str, argv: list[str], network: str
     os.symlink(network, home / "ns" / "net")
     (home / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in argv))
     (home / "environ").write_bytes(b"HOME=/\0")
+    (home / "cgroup").write_text(f"0::/kubepods.slice/kubepods-pod{pod}.slice/a.scope\n" if pod else "0::/\n")
 
 
 @pytest.fixture
@@ -140,6 +141,14 @@ def test_a_pods_own_etcd_is_not_the_hosts(proc: Path) -> None:
     process(proc, "17", "/usr/local/bin/etcd", KUBEADM)
     process(proc, "30", "/usr/local/bin/etcd", ["etcd", "--data-dir=/var/lib/etcd-pod"], network="net:[2]")
     assert found_in(proc).pid == 17
+
+
+def test_an_etcd_in_a_pod_of_the_api_is_nobodys_to_trust_even_on_the_hosts_network(proc: Path) -> None:
+    process(proc, "17", "/usr/local/bin/etcd", KUBEADM, pod="1b4e28ba_2fa1_11d2_883f_0016d3cca427")
+    with pytest.raises(discovery.NoEtcd):
+        found_in(proc)
+    process(proc, "18", "/usr/local/bin/etcd", KUBEADM, pod="0123456789abcdef0123456789abcdef")
+    assert found_in(proc).pid == 18
 
 
 def test_another_etcd_on_the_hosts_network(proc: Path) -> None:

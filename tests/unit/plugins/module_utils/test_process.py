@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 import time
 
@@ -12,6 +13,7 @@ import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _process
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process
+from ansible_collections.clustercare.kubeadm.tests.unit.plugins.module_utils.fake_host import FakeHost
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,15 @@ def test_a_living_process_is_read_with_its_start() -> None:
         finally:
             child.kill()
     assert _process.read(child.pid) is None
+
+
+def test_what_a_pod_calls_itself_is_not_believed(tmp_path: pathlib.Path) -> None:
+    fake = FakeHost(tmp_path)
+    host = fake.start_unit("containerd.service", "/usr/bin/containerd")
+    static = fake.start_pod("etcd")
+    fake.start_pod("containerd", uid="1b4e28ba_2fa1_11d2_883f_0016d3cca427", age=99.0)
+    fake.start_pod("kubeadm", "upgrade", "node", uid="1b4e28ba_2fa1_11d2_883f_0016d3cca427")
+    table = list(_process.processes(str(fake.proc), str(fake.logs)))
+    assert sorted(process.pid for process in table) == [host, static]
+    assert [process.pid for process in _process.named(table, "containerd")] == [host]
+    assert _process.busy(table, own=1) == []
