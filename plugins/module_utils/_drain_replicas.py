@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -37,6 +38,8 @@ _SETTLE, _SETTLE_AS_OLDEST = 3.0, 10.0
 _JUDGED_FOR = 1.0
 _NAMESPACES_ONE_BY_ONE = 10
 _SCALED = {"ReplicaSet": "replicasets", "StatefulSet": "statefulsets"}
+# Whoever makes a pod writes its owner's name, and nobody checks it.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 @dataclass
@@ -59,7 +62,7 @@ class LastReplicas:
         self.nodes = frozenset(nodes)
         self.patience = patience
         self.warnings: list[str] = []
-        self._holds: dict[str, _Hold] = {}
+        self._holds: dict[tuple[str, str], _Hold] = {}
         self._last_look = 0.0
 
     @property
@@ -78,11 +81,11 @@ class LastReplicas:
         :param records: all pods of the nodes that are being emptied by this process.
         """
         now = time.monotonic()
-        groups: dict[str, Record] = {}
+        groups: dict[tuple[str, str], Record] = {}
         for record in candidates:
             pod = record.pod
             if now - record.judged >= _JUDGED_FOR and pod.ready and replicated(pod) and pod.controller:
-                groups.setdefault(pod.controller.uid, record)
+                groups.setdefault((pod.namespace, pod.controller.uid), record)
                 record.judged = now
         if not groups:
             return
@@ -90,8 +93,8 @@ class LastReplicas:
         nodes = self._nodes(deadline)
         emptied = self._emptied_by_others(nodes)
         by_uid = {record.pod.uid: record for record in records}
-        for uid, record in groups.items():
-            if uid in self._holds:
+        for family, record in groups.items():
+            if family in self._holds:
                 continue
             ready = self._sort(record.pod, everywhere, records, emptied)
             last = ready.last
@@ -106,12 +109,13 @@ class LastReplicas:
                 self._risk(held, f"the last Ready replica of {last.controller}")
             else:
                 held.reason = f"the last Ready replica of {last.controller} until another one serves"
-                self._holds[uid] = _Hold(held, now)
+                self._holds[family] = _Hold(held, now)
 
     def name_singles(self, guarded: Iterable[Record], records: Iterable[Record], deadline: Deadline) -> None:
         """Name the single replicas among pods that a budget guards; one with a sibling here is none, without a look."""
-        families = Counter(record.pod.controller for record in records if record.state == WAITING)
-        asked = [r for r in guarded if r.pod.ready and replicated(r.pod) and families[r.pod.controller] == 1]
+        families = Counter((r.pod.namespace, r.pod.controller) for r in records if r.state == WAITING)
+        singles = [r for r in guarded if families[r.pod.namespace, r.pod.controller] == 1]
+        asked = [r for r in singles if r.pod.ready and replicated(r.pod)]
         everywhere = self._list({record.pod.namespace for record in asked}, None, deadline)
         for record in asked:
             if self._single(record.pod, everywhere, False, deadline):
@@ -123,10 +127,10 @@ class LastReplicas:
         if not self._holds or now - self._last_look < _LOOK_EVERY:
             return
         emptied = self._emptied_by_others(self._nodes(deadline))
-        for uid, hold in list(self._holds.items()):
+        for family, hold in list(self._holds.items()):
             if hold.record.state != WAITING or self._released(hold, records, emptied, deadline):
                 hold.record.judged = max(hold.record.judged, now)
-                del self._holds[uid]
+                del self._holds[family]
         self._last_look = time.monotonic()
 
     def drop(self, records: Iterable[Record]) -> None:
@@ -165,6 +169,8 @@ class LastReplicas:
         lonely = alone(last, pods)
         kind = _SCALED.get(last.controller.kind) if last.controller else None
         if kind is None or last.controller is None or (lonely and not neighbours):
+            return lonely
+        if not _NAME.fullmatch(last.controller.name):
             return lonely
         path = f"/apis/apps/v1/namespaces/{last.namespace}/{kind}/{last.controller.name}"
         answer = self.api.call("get", path, deadline, allow=(403, 404))

@@ -125,12 +125,15 @@ def _asked_to_leave(metadata: Mapping[str, Any]) -> str | None:
     return iso(epoch(ends) - grace)
 
 
+def same_controller(pod: Pod, other: Pod) -> bool:
+    """Whether one controller has both; one of another namespace that names it has not been made by it."""
+    ours, theirs = pod.controller, other.controller
+    return bool(ours and theirs and ours.uid == theirs.uid and pod.namespace == other.namespace)
+
+
 def siblings(pod: Pod, pods: Iterable[Pod]) -> list[Pod]:
     """The pods of the same controller, without those that ended or are about to."""
-    if pod.controller is None:
-        return []
-    uid = pod.controller.uid
-    return [p for p in pods if p.controller and p.controller.uid == uid and not p.finished and not p.terminating]
+    return [p for p in pods if same_controller(pod, p) and not p.finished and not p.terminating]
 
 
 def tolerates(spec: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, siblings
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._pod import Pod, same_controller, siblings
 
 _HASH_LABEL = "pod-template-hash"
 
@@ -67,7 +67,7 @@ def sort_ready(
 
 def alone(one: Pod, pods: Iterable[Pod]) -> bool:
     """Whether its controller has no other pod, not even one that is about to go."""
-    family = {pod.uid for pod in pods if pod.controller and pod.controller == one.controller and not pod.finished}
+    family = {pod.uid for pod in pods if same_controller(one, pod) and not pod.finished}
     return family <= {one.uid}
 
 

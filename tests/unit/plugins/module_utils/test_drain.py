@@ -142,6 +142,14 @@ def test_the_last_ready_replica_is_held(here: list[Any], elsewhere: list[Any], h
     assert (last.name if last else None) == held
 
 
+def test_a_pod_of_another_namespace_cannot_pass_for_a_replica() -> None:
+    mine, fake = pod("a"), pod("x", on="w2", namespace="evil")
+    fake["metadata"]["ownerReferences"] = mine["metadata"]["ownerReferences"]
+    last = sort([mine], [fake]).last
+    assert last is not None and last.name == "a"
+    assert _replicas.alone(last, [last, read_pod(fake)])
+
+
 def test_of_two_drains_one_keeps_the_oldest_replica_and_both_know_which() -> None:
     found = [pod("a"), pod("b", on="w2")]
     for number, item in enumerate(found):

@@ -375,6 +375,16 @@ def test_a_replica_whose_sibling_a_neighbour_just_let_go_is_not_taken_for_single
     assert risk["risks"][0].startswith("the only replica" if replicas == 1 else "the last Ready replica")
 
 
+def test_the_name_of_an_owner_leads_nowhere_else(api: FakeApi, drain: Any) -> None:
+    api.add(node("w3"))
+    for item in (pod("mine"), pod("leaving", on="w2", deletionTimestamp="2026-11-22T00:00:01Z")):
+        item["metadata"]["ownerReferences"][0]["name"] = "../../../../../../api/v1/secrets?watch=true"
+        api.add(item)
+    result = drain(last_replica_wait=0.3)
+    assert not result.get("failed") and api.evictions == ["mine"]
+    assert ("GET", "/api/v1/secrets") not in api.asked
+
+
 @pytest.mark.parametrize("apart", [0.0, 0.02, 0.05, 0.1])
 def test_two_processes_that_begin_at_the_same_moment_keep_a_replica(api: FakeApi, apart: float) -> None:
     urllib3 = pytest.importorskip("urllib3")
