@@ -41,6 +41,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import D
 _KUBEADM_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 _KUBE_PROXY = "/apis/apps/v1/namespaces/kube-system/daemonsets?fieldSelector=metadata.name%3Dkube-proxy"
 _API_SERVERS = "/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver"
+_MASTERS = "/api/v1/nodes?labelSelector=node-role.kubernetes.io%2Fcontrol-plane"
 _SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 _LEADER_PATIENCE = 30.0
 _ROLLBACK_PATIENCE = 120.0  # an API server whose etcd was put back takes about 40 s
@@ -290,8 +291,10 @@ class Upgrade:
         if kubeconfig is None or _kubelet_detour.carries_work(node()):
             return None
         servers = self.read(host, _API_SERVERS, "API servers").get("items") or []
+        masters = self.read(host, _MASTERS, "masters").get("items") or []
         access = access_of(_offline.read_kubeconfig(self.options.kubeconfig), self.options.kubeconfig)
-        server = _kubelet_detour.ready_server(access, _kubelet_detour.peers(servers, host["node_name"]))
+        peers = _kubelet_detour.peers(servers, masters, host["node_name"])
+        server = _kubelet_detour.ready_server(access, peers)
         try:
             return server if server and self.detour.begin(server, kubeconfig, node) else None
         except CareError as error:

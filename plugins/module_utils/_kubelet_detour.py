@@ -56,12 +56,17 @@ PATHS = Paths()
 # --- decisions
 
 
-def peers(servers: list[dict[str, Any]], node: str) -> list[str]:
-    """Where the API servers of other masters listen (``address:port``), by the word of their static pods."""
+def peers(servers: list[dict[str, Any]], masters: list[dict[str, Any]], node: str) -> list[str]:
+    """Where the API servers of other masters listen (``address:port``), by the word of their static pods.
+
+    :param masters: the Nodes with the label of masters. A worker's kubelet may show a mirror pod that says anything,
+        and may have a certificate of the cluster's CA, but it cannot give its own Node that label.
+    """
+    others = {master["metadata"]["name"] for master in masters} - {node}
     return sorted(
         pod["metadata"]["annotations"][_ENDPOINT]
         for pod in servers
-        if pod["spec"].get("nodeName") != node and _ENDPOINT in (pod["metadata"].get("annotations") or {})
+        if pod["spec"].get("nodeName") in others and _ENDPOINT in (pod["metadata"].get("annotations") or {})
     )
 
 

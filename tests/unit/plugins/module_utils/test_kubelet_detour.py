@@ -56,10 +56,12 @@ def a_server(node: str, endpoint: Optional[str]) -> dict[str, Any]:
         ([a_server("cp3", "10.0.0.3:6443"), a_server("cp1", "x:1"), a_server("cp2", "[fd00::2]:6443")],
          ["10.0.0.3:6443", "[fd00::2]:6443"]),
         ([a_server("cp2", None)], []),
+        ([a_server("w1", "10.0.0.66:6443")], []),
     ],
 )  # fmt: skip
 def test_other_masters_are_peers(servers: list[dict[str, Any]], found: list[str]) -> None:
-    assert peers(servers, "cp1") == found
+    masters = [{"metadata": {"name": name}} for name in ("cp1", "cp2", "cp3")]
+    assert peers(servers, masters, "cp1") == found
 
 
 @pytest.mark.parametrize(
