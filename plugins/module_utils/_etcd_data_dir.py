@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._bolt import BoltFile
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_about import images
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_discovery import Etcd, discover
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_inside import inspect
@@ -34,6 +35,8 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_tools im
     tool_of_image,
     tool_version,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._host_facts import MANIFESTS
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._record import DIRECTORY
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version, parse
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._whole_file import (
@@ -232,6 +235,12 @@ def _workshop(data_dir: str) -> Iterator[str]:
         os.close(lock)
 
 
+def _own_images(runner: Runner) -> list[str]:
+    """The images of this host's etcd and API server, also while their manifests are put aside."""
+    aside = [os.path.join(DIRECTORY, "services", name) for name in ("etcd", "kube-apiserver")]
+    return [image for directory in (MANIFESTS, *aside) for image in images(directory, runner).values() if image]
+
+
 @contextlib.contextmanager
 def _etcdutl(
     wanted: Optional[str], pid: Optional[int], minor: Optional[Version], runner: Runner
@@ -243,7 +252,7 @@ def _etcdutl(
     with contextlib.ExitStack() as stack:
 
         def of_image(name: str) -> Optional[str]:
-            return stack.enter_context(tool_of_image(name, minor, runner))
+            return stack.enter_context(tool_of_image(name, minor, runner, _own_images(runner)))
 
         tool = wanted or find_tool("etcdutl", pid) or of_image("etcdutl")
         # A host's own etcdctl is whatever its distribution has.

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Optional
 
@@ -24,6 +24,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions impo
 _PLACES = ("/usr/local/bin", "/usr/bin", "/bin")
 _ETCD_IMAGE = re.compile(r"^\S*/etcd:\S+$")
 _VERSION = re.compile(r"version: (\d+\.\d+\.\d+)")
+_UPSTREAM = "registry.k8s.io/etcd"
 _CTR = ("ctr", "--namespace", "k8s.io", "images")
 
 
@@ -47,10 +48,31 @@ def _tag(image: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", image.rpartition(":")[2])]
 
 
+def repository(image: str) -> str:
+    """The image's name without tag and digest."""
+    return re.sub(r"(?::[^:/]*)?(?:@.*)?$", "", image)
+
+
+def trusted(images: list[str], ours: Iterable[str]) -> list[str]:
+    """The etcd images that may be run as root: whoever may start a pod here brings images of any name.
+
+    :param ours: images of this control plane; etcd's has one's repository, or lies beside it. Where that tells nothing,
+        the images of the one repository that there is are meant.
+    """
+    beside = {f"{os.path.dirname(repository(image))}/etcd" for image in ours if "/" in image}
+    wanted = {_UPSTREAM, *beside, *map(repository, ours)}
+    return [image for image in images if repository(image) in wanted] or (
+        images if len(set(map(repository, images))) == 1 else []
+    )
+
+
 @contextmanager
-def tool_of_image(name: str, minor: Optional[Version], runner: Runner = run) -> Iterator[Optional[str]]:
+def tool_of_image(
+    name: str, minor: Optional[Version], runner: Runner = run, ours: Iterable[str] = ()
+) -> Iterator[Optional[str]]:
     """The program out of an etcd image that containerd holds, mounted read-only meanwhile; None without one.
 
+    :param ours: the images of this host's control plane, by which etcd's is known.
     :param minor: the newest image of this minor is taken, where there is one: an upgrade may have brought the next
         one's already. Else the newest of all.
     """
@@ -64,7 +86,8 @@ def tool_of_image(name: str, minor: Optional[Version], runner: Runner = run) -> 
     except CareError:
         yield None
         return
-    images = sorted((line for line in listed.out.split() if _ETCD_IMAGE.match(line)), key=rank)
+    found_there = [line for line in listed.out.split() if _ETCD_IMAGE.match(line)]
+    images = sorted(trusted(found_there, list(ours)), key=rank)
     directory = tempfile.mkdtemp(prefix="clustercare-etcd-", dir="/run" if os.path.isdir("/run") else None)
     mounted = False
     try:

@@ -94,6 +94,25 @@ def test_an_image_of_the_wanted_minor_comes_first(minor: str, image: str) -> Non
         assert ctr.ran[1] == f"mount registry.example.org/{image}"
 
 
+EVIL = "evil.example.org/etcd:3.6.99\n"
+
+
+@pytest.mark.parametrize(
+    ("ours", "there", "image"),
+    [
+        (["registry.example.org/etcd:3.6.5-0"], IMAGES + EVIL, "registry.example.org/etcd:3.6.10-0"),
+        (["registry.example.org/kube-apiserver:v1.35.4@sha256:0"], IMAGES + EVIL, "registry.example.org/etcd:3.6.10-0"),
+        ([], IMAGES + EVIL, None),
+        ([], "registry.k8s.io/etcd:3.6.5-0\n" + EVIL, "registry.k8s.io/etcd:3.6.5-0"),
+        (["localhost:5000/k8s/etcd"], "localhost:5000/k8s/etcd:3.6.5-0\n" + EVIL, "localhost:5000/k8s/etcd:3.6.5-0"),
+    ],
+)
+def test_an_image_that_only_is_called_etcd_is_not_run(ours: list[str], there: str, image: Optional[str]) -> None:
+    ctr = Ctr(there)
+    with tools.tool_of_image("etcdutl", None, ctr, ours):
+        assert ctr.ran[1:] == ([f"mount {image}"] if image else [])
+
+
 @pytest.mark.parametrize(
     "ctr", [Ctr("registry.example.org/pause:3.10\n"), Ctr(IMAGES, rc=1), Ctr(IMAGES, ("usr/local/bin/etcdctl",))]
 )
