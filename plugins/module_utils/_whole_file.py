@@ -43,8 +43,14 @@ def private_directory(path: str) -> bool:
 def refuse_open_directory(path: str) -> bool:
     """Whether the directory is there.
 
-    :raises CareError: when something else is there, or others may write to it.
+    :raises CareError: when something else is there, others may write to it, or have made it where everybody may.
     """
+    stranger = _made_by_a_stranger(path)
+    if stranger:
+        raise CareError(
+            f"{stranger} is in a directory where everybody may make one, and another user has made it, who could "
+            f"exchange what lies in it: choose another place for {path}."
+        )
     try:
         about = os.stat(path)
     except FileNotFoundError:
@@ -59,6 +65,19 @@ def refuse_open_directory(path: str) -> bool:
             f"choose another one, or take the right away with chmod 0700 {path}."
         )
     return True
+
+
+def _made_by_a_stranger(path: str) -> Optional[str]:
+    """The directory on the way that is neither ours nor root's, though everybody may write above it, as to /tmp."""
+    path = os.path.realpath(path)
+    while path != os.path.dirname(path):
+        above = os.path.dirname(path)
+        with contextlib.suppress(OSError):
+            about, shared = os.stat(path), os.stat(above)
+            if shared.st_mode & 0o002 and about.st_uid not in (0, os.geteuid(), shared.st_uid):
+                return path
+        path = above
+    return None
 
 
 def free_bytes(path: str) -> int:

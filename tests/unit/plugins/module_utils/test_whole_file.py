@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,30 @@ def test_a_directory_that_is_a_link_to_nothing_is_a_sentence(tmp_path: Path) -> 
     (tmp_path / "a").symlink_to(tmp_path / "gone")
     with pytest.raises(CareError, match="leads nowhere"):
         private_directory(str(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("below", ["", "mine/etcd"])
+@pytest.mark.parametrize(("mode", "stranger"), [(0o1777, True), (0o1777, False), (0o755, True)])
+def test_a_directory_that_a_stranger_made_where_everybody_may_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, mode: int, stranger: bool
+) -> None:
+    shared, theirs = tmp_path / "shared", tmp_path / "shared" / "backups"
+    theirs.mkdir(parents=True)
+    shared.chmod(mode)
+    look = os.stat
+
+    def owned(path: str, **more: Any) -> os.stat_result:
+        found = list(look(path, **more))
+        found[4] = 4242 if stranger and str(path) == str(theirs) else found[4]
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "stat", owned)
+    if stranger and mode == 0o1777:
+        with pytest.raises(CareError, match="backups is in a directory where everybody may"):
+            private_directory(str(theirs / below))
+        assert not (theirs / "mine").exists()
+    else:
+        assert private_directory(str(theirs / below)) is bool(below)
 
 
 def test_a_name_with_part_in_it_is_no_leftover(tmp_path: Path) -> None:
