@@ -31,7 +31,8 @@ _PACKAGED = ("/lib/", "/usr/lib/")  # comes with the package, of whatever versio
 _PUBLIC = (b"-----BEGIN CERTIFICATE-----", b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN RSA PUBLIC KEY-----")
 _SECRET = re.compile(
     rb"PRIVATE KEY|client-key-data"
-    rb"|(?i:password|passwd|secret|(?<!cluster-)(?<!cluster_)token)[\"']?\s*[:=]"
+    # As a setting, as a part of a longer name, or as the name of a variable whose value comes next.
+    rb"|(?i:password|passwd|secret|(?<!cluster-)(?<!cluster_)token)\w*[\"']?,?\s*(?:[:=]|[\"']?value[\"']?:)"
     rb"|://[^/\s\"'@]+:[^/\s\"'@]+@"
 )
 
