@@ -180,7 +180,21 @@ def impossible(view: View) -> Iterator[str]:
         elif not view.node(host):
             yield f"There is no node {view.node_name(host)} in the cluster, which {host} should be."
         else:
+            yield from _another_node(view, host)
             yield from _own_seat(view, host)
+
+
+def _another_node(view: View, host: str) -> Iterator[str]:
+    """Which Node it is, a host says itself, and one that lies would have another one drained."""
+    name = view.node_name(host)
+    for other in view.hosts:
+        if other != host and view.node_name(other) == name:
+            yield (
+                f"{host} and {other} both say that they are the node {name}: it is one machine with two names, "
+                "or one of them cannot be trusted."
+            )
+    if host not in view.request.masters and view.node(host) not in view.workers:
+        yield f"{host} says that it is the node {name}, which is a master, but it is not in the group of masters."
 
 
 def _own_seat(view: View, host: str) -> Iterator[str]:

@@ -193,6 +193,19 @@ def test_refuses_what_no_waiting_changes() -> None:
     assert "There is no node w1" in refusals(replace(found, nodes=[node("w2")]))
 
 
+@pytest.mark.parametrize(
+    ("claimed", "said"),
+    [
+        ("w2", "w1 and w2 both say that they are the node w2"),
+        ("cp9", "w1 says that it is the node cp9, which is a master"),
+    ],
+)
+def test_refuses_a_host_that_says_it_is_another_node(claimed: str, said: str) -> None:
+    found = view(targets=["w1"])
+    forged = replace(found, hosts={**found.hosts, "w1": host("w1", node_name=claimed)})
+    assert said in refusals(replace(forged, nodes=[*found.nodes, node("cp9")]))
+
+
 def test_refuses_to_reboot_the_machine_on_which_it_runs() -> None:
     controller = {"machine_id": "m-w1", "hostname": "w1", "in_pod": False}
     assert "Ansible runs on w1 itself" in refusals(view(targets=["w1"], controller=controller))
