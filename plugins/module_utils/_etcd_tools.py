@@ -19,6 +19,7 @@ from typing import Any, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner, environment, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import is_roots
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._versions import Version
 
 _PLACES = ("/usr/local/bin", "/usr/bin", "/bin")
@@ -38,7 +39,7 @@ def find_tool(name: str, pid: Optional[int], proc: str = "/proc") -> Optional[st
             beside = []
         for place in (*beside, *_PLACES):
             path = f"{root}{place}/{name}"
-            if os.path.isfile(path) and os.access(path, os.X_OK):
+            if os.path.isfile(path) and os.access(path, os.X_OK) and is_roots(path):
                 return path
     return shutil.which(name, path=environment()["PATH"])
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._local_api import ask
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process, named
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._process import Process, is_roots, named
 
 FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"  # the only one that kubeadm itself cleans of removed flags
 CONFIG_FILE = "/var/lib/kubelet/config.yaml"
@@ -168,7 +168,12 @@ def version_in(said: str) -> Optional[str]:
 
 
 def said_version(argv: Sequence[str], runner: Runner) -> Optional[str]:
-    """The version that a program prints; None when it cannot be run, or fails."""
+    """The version that a program prints; None when it cannot be run, or fails.
+
+    A process is known by the name that it gives itself, which any user's may do: then the file has to be root's.
+    """
+    if argv[0].startswith("/proc/") and not is_roots(argv[0]):
+        return None
     try:
         done = runner(list(argv), timeout=10)
     except CareError:

@@ -111,6 +111,15 @@ def is_hosts_own(pid: int, name: str, proc: str = "/proc", logs: str = LOGS) -> 
     return pod is None or is_static(pod, name, logs)
 
 
+def is_roots(path: str) -> bool:
+    """Whether root alone (or whoever we are) could have written this program, so that root may run it."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return False
+    return about.st_uid in (0, os.geteuid()) and not about.st_mode & 0o002
+
+
 def processes(proc: str = "/proc", logs: str = LOGS) -> Iterator[Process]:
     """The host's own processes that have a command line, those of static pods among them."""
     boot = _boot_time(proc)

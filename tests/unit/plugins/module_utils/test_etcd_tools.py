@@ -25,7 +25,7 @@ def program(path: Path, mode: int = 0o755) -> str:
 
 def proc(tmp_path: Path, exe: str) -> str:
     """A process table with etcd as process 7, whose container has its own files."""
-    (tmp_path / "proc" / "7").mkdir(parents=True)
+    (tmp_path / "proc" / "7").mkdir(parents=True, exist_ok=True)
     os.symlink(exe, tmp_path / "proc" / "7" / "exe")
     return str(tmp_path / "proc")
 
@@ -38,6 +38,12 @@ def test_the_program_beside_etcd_comes_first(tmp_path: Path, monkeypatch: pytest
     assert tools.find_tool("etcdctl", 7, table) == beside
     os.chmod(beside, 0o644)
     assert tools.find_tool("etcdctl", 7, table) == str(tmp_path / "host" / "etcdctl")
+
+
+def test_what_others_may_write_is_not_run_as_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.path.dirname(program(tmp_path / "host" / "etcdctl")))
+    program(tmp_path / "proc" / "7" / "root" / "home" / "me" / "etcdctl", 0o757)
+    assert tools.find_tool("etcdctl", 7, proc(tmp_path, "/home/me/etcd")) == str(tmp_path / "host" / "etcdctl")
 
 
 def test_without_etcd_the_hosts_own_is_taken_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import shutil
+import subprocess
 from typing import Any, Optional
 
 import pytest
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _kubelet
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done
 
 SHOWN = """MainPID=522
 NeedDaemonReload=yes
@@ -123,3 +128,20 @@ def test_versions_are_found_in_what_programs_say(said: str, version: Optional[st
 )
 def test_the_health_port_is_the_configured_one(config: dict[str, Any], where: Optional[tuple[str, int]]) -> None:
     assert _kubelet.healthz_of(config) == where
+
+
+@pytest.mark.parametrize(("mode", "version"), [(0o755, "2.1.4"), (0o757, None)])
+def test_a_program_that_others_may_write_is_not_asked_for_its_version(
+    tmp_path: pathlib.Path, mode: int, version: Optional[str]
+) -> None:
+    program = tmp_path / "containerd"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
+    program.chmod(mode)
+    with subprocess.Popen([str(program), "60"]) as process:
+        while os.path.realpath(f"/proc/{process.pid}/exe") != str(program):
+            pass  # not yet executed
+        said = _kubelet.said_version(
+            [f"/proc/{process.pid}/exe", "--version"], lambda argv, **_more: Done(argv, 0, "containerd v2.1.4", "")
+        )
+        process.kill()
+    assert said == version

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 import pytest
 
-from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_discovery, _service_info
+from ansible_collections.clustercare.kubeadm.plugins.module_utils import _etcd_discovery, _kubelet, _service_info
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._etcd_client import Access
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_info import Describer
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_probe import Prober
@@ -124,7 +124,8 @@ def test_ill_failed_stopped_and_absent_are_told_apart(world: World) -> None:
     assert (row["state"], row["healthy"], row["kind"], row["certificates"]) == ("absent", None, "absent", [])
 
 
-def test_a_unit_tells_its_version_itself(world: World) -> None:
+def test_a_unit_tells_its_version_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kubelet, "is_roots", lambda _path: True)
     world.fake.start_unit("etcd.service", "/usr/bin/etcd")
     row = world.look("etcd")
     assert (row["kind"], row["unit"], row["restarts"], row["last_exit"]) == ("systemd", "etcd.service", 0, None)
