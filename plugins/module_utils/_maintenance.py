@@ -86,14 +86,26 @@ def reboot_reasons(runner: Runner = run, root: str = "/") -> list[str]:
     if os.path.exists(sentinel):
         packages = ", ".join(sorted(set(_lines(sentinel + ".pkgs"))))
         reasons.append("/var/run/reboot-required is there" + (f" ({packages})" if packages else ""))
-    # It ends with 1 when a reboot is needed, and with others when it cannot tell.
-    if shutil.which("needs-restarting") and runner(["needs-restarting", "-r"], timeout=120).rc == 1:
+    if _needs_restarting(runner):
         reasons.append("needs-restarting says so")
     installed = [path.rsplit("vmlinuz-", 1)[1] for path in glob.glob(os.path.join(root, "boot/vmlinuz-*"))]
     newer = newer_kernel(os.uname().release, installed)
     if newer:
         reasons.append(f"kernel {newer} is installed, {os.uname().release} runs")
     return reasons
+
+
+def _needs_restarting(runner: Runner) -> bool:
+    """What the Red Hat family has: a program, or only dnf's plugin, as on Fedora and on minimal hosts."""
+    if shutil.which("needs-restarting"):
+        argv = ["needs-restarting", "-r"]
+    elif shutil.which("dnf"):
+        argv = ["dnf", "--cacheonly", "needs-restarting", "-r"]
+    else:
+        return False
+    done = runner(argv, timeout=120)
+    # It ends with 1 when a reboot is needed, but also when dnf does not know it.
+    return done.rc == 1 and "Reboot is required" in done.out + done.err
 
 
 def newer_kernel(running: str, installed: list[str]) -> Optional[str]:
@@ -109,11 +121,12 @@ def newer_kernel(running: str, installed: list[str]) -> Optional[str]:
 
 def _kind(kernel: str) -> str:
     """``6.1.0-18-cloud-amd64`` and ``6.1.0-21-cloud-amd64`` are of one kind, ``6.1.0-21-amd64`` is not."""
-    return re.sub(r"[\d.]+", "", kernel)
+    return re.sub(r"[\d.]+(_\d+)?", "", kernel)  # el9 and el9_4 are one distribution
 
 
 def _order(kernel: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", kernel)]
+    version = re.split(r"\.(?:el|fc|amzn)\d", kernel)[0]  # 427.el9 is older than 427.5.1.el9_4
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def _lines(path: str) -> list[str]:

@@ -17,6 +17,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_apt 
     parse_simulation,
 )
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_choice import manager_of_host
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_dnf import Dnf
 
 # A changed configuration file stays as it is: nobody is there to answer. The node is drained, so services may restart.
 _ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "a", "APT_LISTCHANGES_FRONTEND": "none"}
@@ -78,12 +79,14 @@ class DnfUpgrade:
     """By dnf, which can leave packages out."""
 
     def __init__(self, timeout: float, runner: Runner = run) -> None:
+        self._dnf = Dnf(runner)
         self._runner = runner
         self._end = time.monotonic() + timeout
         self._left_out = ["--exclude=" + ",".join(KUBERNETES_PACKAGES)]
 
     def refresh(self) -> None:
-        self._run(["dnf", "-q", "makecache"], "Reading the package lists", (0,))
+        # Else it trusts what it has for two days (metadata_expire); the answer is to a key that a repository names.
+        self._run(["dnf", "-qy", "--refresh", "makecache"], "Reading the package lists", (0,))
 
     def upgradable(self) -> list[str]:
         # It ends with 100 when there are some.
@@ -98,7 +101,7 @@ class DnfUpgrade:
 
     def _run(self, argv: list[str], what: str, good: tuple[int, ...]) -> Done:
         left = max(1.0, self._end - time.monotonic())
-        return _good(self._runner(argv, timeout=left, env=_ENVIRONMENT), what, good)
+        return _good(self._dnf.patiently(argv, left, _ENVIRONMENT), what, good)
 
 
 def manager(timeout: float, runner: Runner = run) -> Manager:
@@ -108,7 +111,10 @@ def manager(timeout: float, runner: Runner = run) -> Manager:
     """
     found = manager_of_host(runner)
     if found is None:
-        raise CareError("This host has neither apt nor dnf; upgrade its packages by a tasks file of your own.")
+        raise CareError(
+            "This host has neither apt nor dnf, and no other package manager is supported, such as zypper: upgrade its "
+            "packages by a tasks file of your own."
+        )
     return AptUpgrade(timeout, runner) if found.name == "apt" else DnfUpgrade(timeout, runner)
 
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Optional
 
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done, Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._repository import Source
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 KUBERNETES_PACKAGES = ("kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni")
 _LOCK_LISTS = ("/etc/dnf/plugins/versionlock.list", "/etc/dnf/versionlock.toml")
 _CACHES = ("/var/cache/dnf/*/packages", "/var/cache/libdnf5/*/packages")
+# how lines begin that say what is wrong, in both versions
+_ERRORS = ("Error", "No match", "All matches", "Argument ", "Failed ", "Problem", "- ", "Transaction failed", "RPM:")
 _QUERY = "%{name}|%{version}-%{release}\\n"
 
 
@@ -45,8 +48,9 @@ class Dnf:
     places = "/etc/yum.repos.d"
 
     def __init__(self, runner: Runner = run, lock_timeout: int = 120, timeout: int = 1200, root: str = "/") -> None:
-        """Work with dnf, which waits for its own lock; ``lock_timeout`` is added to ``timeout`` for that."""
+        """Work with dnf, which waits for most of its locks; ``lock_timeout`` is added to ``timeout`` for that."""
         self.runner = runner
+        self.lock_timeout = lock_timeout
         self.timeout = timeout + lock_timeout
         self.root = root
         self.repo_ids: list[str] = []
@@ -101,14 +105,15 @@ class Dnf:
             f"--setopt=reposdir={repos}",
             f"--setopt=cachedir={self._own('cache')}",
         ]
-        argv += [self._no_excludes("all"), "--refresh", "repoquery", "--available", f"--queryformat={_QUERY}", *names]
+        argv += [*self._no_excludes(), *self._needed(source.repo_id for source in sources), "--refresh"]
+        argv += ["repoquery", "--available", f"--queryformat={_QUERY}", *names]
         done = self.runner(argv, timeout=self.timeout)
         if done.rc != 0:
             raise CareError(f"dnf repoquery fails: {self._why(done)}")
         return parse_pairs(done.out)
 
     def known(self, names: Sequence[str]) -> dict[str, list[str]]:
-        argv = ["dnf", "--quiet", "--cacheonly", self._no_excludes("all"), "repoquery", "--available"]
+        argv = ["dnf", "--quiet", "--cacheonly", *self._no_excludes(), "repoquery", "--available"]
         return parse_pairs(self.runner([*argv, f"--queryformat={_QUERY}", *names], timeout=self.timeout).out)
 
     def missing_downloads(self, versions: dict[str, str]) -> list[str]:
@@ -128,7 +133,8 @@ class Dnf:
     # --- changing
 
     def refresh(self, sources: Sequence[Source]) -> None:
-        self._run(["dnf", "--quiet", "--assumeyes", "--refresh", *self._repos(), "makecache"], "read the repository")
+        argv = ["dnf", "--quiet", "--assumeyes", "--refresh", *(f"--repo={repo}" for repo in self.repo_ids)]
+        self._run([*argv, *self._needed(self.repo_ids), "makecache"], "read the repository")
 
     def download(self, versions: dict[str, str]) -> None:
         self._run([*self._install_argv(), "--downloadonly", *self._words(versions)], "download")
@@ -152,31 +158,42 @@ class Dnf:
 
     # --- pieces
 
-    def _repos(self) -> list[str]:
-        return [f"--repo={repo}" for repo in self.repo_ids]
+    @staticmethod
+    def _needed(repo_ids: Iterable[str]) -> list[str]:
+        """With ``skip_if_unavailable``, Fedora's default, dnf is content with a repository that it cannot read."""
+        return [f"--setopt={repo}.skip_if_unavailable=False" for repo in dict.fromkeys(repo_ids)]
 
-    def _no_excludes(self, what: str) -> str:
-        """Go over ``exclude=`` of the repository, by which upstream holds its packages."""
-        return (
-            f"--setopt=disable_excludes={'*' if what == 'all' else what}" if self.dnf5 else f"--disableexcludes={what}"
-        )
+    def _no_excludes(self, repo_ids: Sequence[str] = ()) -> list[str]:
+        """Go over ``exclude=`` of the repositories, by which upstream holds its packages; of all without names."""
+        if self.dnf5:  # of several options the last one counts
+            return [f"--setopt=disable_excludes={','.join(repo_ids) or '*'}"]
+        return [f"--disableexcludes={repo}" for repo in repo_ids or ["all"]]
 
     def _install_argv(self) -> list[str]:
         # keepcache: dnf empties its cache after a transaction, and with it what was downloaded for later
         argv = ["dnf", "--assumeyes", "install", "--setopt=keepcache=True"]
-        return [*argv, *(self._no_excludes(repo) for repo in self.repo_ids)]
+        return [*argv, *self._no_excludes(self.repo_ids)]
 
     @staticmethod
     def _words(versions: dict[str, str]) -> list[str]:
         return [f"{name}-{version}" for name, version in versions.items()]
 
+    def patiently(self, argv: list[str], timeout: Optional[float] = None, env: Optional[dict[str, str]] = None) -> Done:
+        """Run; wait for the lock of a transaction too, where dnf gives up at once: dnf5's own, and that of rpm."""
+        deadline = Deadline(self.lock_timeout, "lock_timeout")
+        while True:
+            done = self.runner(argv, timeout=timeout or self.timeout, env=env)
+            if done.rc == 0 or "transaction lock" not in done.err or deadline.passed:
+                return done
+            deadline.sleep(2)
+
     def _run(self, argv: list[str], what: str) -> None:
-        done = self.runner(argv, timeout=self.timeout)
+        done = self.patiently(argv)
         if done.rc != 0:
             raise CareError(f"dnf cannot {what}: {self._why(done)}", stdout=done.out, stderr=done.err)
 
     @staticmethod
     def _why(done: Done) -> str:
         lines = [line.strip() for line in (done.err + "\n" + done.out).splitlines()]
-        errors = [line for line in lines if line.startswith(("Error", "No match", " Problem"))] or [done.last_words]
+        errors = [line for line in lines if line.startswith(_ERRORS)] or [done.last_words]
         return " ".join(dict.fromkeys(errors))[:600]

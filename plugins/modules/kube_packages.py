@@ -185,7 +185,10 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     recorder = Recorder()
     manager = manager_of_host(recorder, params["lock_timeout"], params["timeout"])
     if manager is None:
-        raise CareError("This host has neither apt-get nor dnf; bring the packages yourself.")
+        raise CareError(
+            "This host has neither apt-get nor dnf, and no other package manager is supported, such as zypper: "
+            "manage the packages yourself (upgrade_manage_packages=false)."
+        )
     stray = [name for name in params["install"] if name not in params["packages"]]
     if params["state"] == "staged" and stray:
         raise CareError(f"install names {', '.join(stray)}, which packages does not.")

@@ -69,6 +69,11 @@ def test_a_reboot_is_done_when_the_boot_is_another(record: Any, done: bool) -> N
         ("6.1.0-21-amd64", ["6.1.0-18-amd64", "6.1.0-21-amd64"], None),
         ("6.1.0-18-cloud-amd64", ["6.1.0-18-cloud-amd64", "6.1.0-21-amd64"], None),
         ("5.14.0-362.8.1.el9_3.x86_64", ["5.14.0-362.8.1.el9_3.x86_64", "5.14.0-427.13.1.el9_4.x86_64"], "el9_4"),
+        ("5.14.0-427.el9.x86_64", ["5.14.0-427.el9.x86_64", "5.14.0-427.5.1.el9_4.x86_64"], "427.5.1.el9_4"),
+        ("5.14.0-427.5.1.el9_4.x86_64", ["5.14.0-427.el9.x86_64", "5.14.0-427.5.1.el9_4.x86_64"], None),
+        ("5.14.0-427.el9.x86_64", ["5.14.0-427.el9.x86_64", "5.14.0-427.5.1.el9_4.x86_64+rt", "0-rescue-4f5e"], None),
+        ("6.11.4-301.fc41.x86_64", ["6.11.4-301.fc41.x86_64", "6.17.1-300.fc42.x86_64"], "fc42"),
+        ("6.1.0-0.deb11.21-amd64", ["6.1.0-0.deb11.21-amd64", "6.1.0-0.deb11.26-amd64"], "deb11.26"),
         ("6.18.5", ["6.1.0-21-amd64"], None),
         ("6.18.5", [], None),
     ],
@@ -89,7 +94,30 @@ def test_the_reasons_for_a_reboot(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     said = _maintenance.reboot_reasons(nothing, str(tmp_path))
     assert said == ["/var/run/reboot-required is there (dbus, linux-base)"]
 
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    for code, told in ((0, False), (1, True), (2, False)):
-        found = _maintenance.reboot_reasons(lambda argv, c=code, **_o: Done(argv, c, "", ""), str(tmp_path))
-        assert ("needs-restarting says so" in found) == told
+
+@pytest.mark.parametrize(
+    ("there", "ran"),
+    [
+        (["needs-restarting", "dnf"], ["needs-restarting", "-r"]),
+        (["dnf"], ["dnf", "--cacheonly", "needs-restarting", "-r"]),
+        ([], None),
+    ],
+)
+def test_needs_restarting_is_asked_under_either_name(
+    there: list[str], ran: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in there else None)
+    asked: list[list[str]] = []
+    for code, said, told in (
+        (0, "Reboot should not be necessary.\n", False),
+        (1, "  * glibc\n\nReboot is required to fully utilize these updates.\n", True),
+        (1, "No such command: needs-restarting. Please use /usr/bin/dnf --help\n", False),
+    ):
+
+        def runner(argv: list[str], code: int = code, said: str = said, **_options: Any) -> Done:
+            asked.append(argv)
+            return Done(argv, code, said, "")
+
+        found = _maintenance.reboot_reasons(runner, str(tmp_path))
+        assert found == (["needs-restarting says so"] if told and ran else [])
+    assert asked == [ran] * 3 if ran else not asked

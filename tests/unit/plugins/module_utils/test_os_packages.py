@@ -86,6 +86,12 @@ def test_dnf_leaves_out_kubernetes(host: Host) -> None:
     assert any(word.startswith("--exclude=kubeadm,kubelet,kubectl") for word in host.ran[0])
 
 
+def test_dnf_asks_the_repositories_anew_and_is_asked_nothing(host: Host) -> None:
+    """Within metadata_expire, two days, it would not hear of an update; and nobody is there to accept a key."""
+    _os_packages.DnfUpgrade(60, host).refresh()
+    assert host.ran == [["dnf", "-qy", "--refresh", "makecache"]]
+
+
 def test_apt_keeps_kubernetes_at_what_is_installed_and_the_hosts_own_preferences_too(host: Host) -> None:
     own = host.root / "etc/apt/preferences"
     own.parent.mkdir(parents=True)

@@ -15,6 +15,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils._command impor
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._packages_dnf import Dnf
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._repository import Source
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 SOURCE = Source(
     "/etc/yum.repos.d/kubernetes.repo",
@@ -57,7 +58,7 @@ def test_the_exact_commands_that_change_something(tmp_path: pathlib.Path) -> Non
     manager.install(WANTED)
     start = "dnf --assumeyes install --setopt=keepcache=True --disableexcludes=kubernetes"
     assert programs.ran == [
-        "dnf --quiet --assumeyes --refresh --repo=kubernetes makecache",
+        "dnf --quiet --assumeyes --refresh --repo=kubernetes --setopt=kubernetes.skip_if_unavailable=False makecache",
         f"{start} --downloadonly kubelet-1.35.4-150500.1.1 kubectl-1.35.4-150500.1.1",
         f"{start} --exclude=kubelet,kubectl kubeadm-1.35.4-150500.1.1",
         f"{start} --exclude=kubeadm kubelet-1.35.4-150500.1.1 kubectl-1.35.4-150500.1.1",
@@ -70,6 +71,18 @@ def test_dnf5_knows_the_option_by_another_name(tmp_path: pathlib.Path) -> None:
     assert "--setopt=disable_excludes=kubernetes" in programs.ran[0] and "--disableexcludes" not in programs.ran[0]
 
 
+def test_dnf5_is_told_all_repositories_at_once_for_its_last_word_wins(tmp_path: pathlib.Path) -> None:
+    programs = Programs()
+    for version, words in (
+        (5, "--setopt=disable_excludes=kubernetes,mirror"),
+        (4, "--disableexcludes=kubernetes --disableexcludes=mirror"),
+    ):
+        manager = dnf(programs, tmp_path / str(version), version)
+        manager.use([SOURCE, SOURCE._replace(repo_id="mirror")])
+        manager.download({"kubelet": "1.35.4-1"})
+        assert f" {words} --downloadonly" in programs.ran[-1]
+
+
 def test_looking_aside_uses_repository_files_and_a_cache_of_its_own(tmp_path: pathlib.Path) -> None:
     programs = Programs({"repoquery": (0, "kubeadm|1.35.4-150500.1.1\n\nkubelet|1.35.4-150500.1.1\n", "")})
     found = dnf(programs, tmp_path).look_aside([SOURCE], ["kubeadm", "kubelet"])
@@ -77,6 +90,7 @@ def test_looking_aside_uses_repository_files_and_a_cache_of_its_own(tmp_path: pa
     own = f"{tmp_path}/var/lib/clustercare/dnf"
     assert programs.ran == [
         f"dnf --quiet --assumeyes --setopt=reposdir={own}/repos.d --setopt=cachedir={own}/cache --disableexcludes=all "
+        "--setopt=kubernetes.skip_if_unavailable=False "
         r"--refresh repoquery --available --queryformat=%{name}|%{version}-%{release}\n kubeadm kubelet"
     ]
     assert pathlib.Path(f"{own}/repos.d/kubernetes.repo").read_text() == SOURCE.entry
@@ -118,10 +132,56 @@ def test_lock_lists(text: str, names: list[str]) -> None:
     assert _packages_dnf.parse_locks(text) == names
 
 
-def test_a_failure_is_told_in_dnfs_words(tmp_path: pathlib.Path) -> None:
-    err = "Error: Unable to find a match: kubelet-1.35.9\n"
-    with pytest.raises(CareError, match="dnf cannot install: Error: Unable to find a match"):
+@pytest.mark.parametrize(
+    ("err", "told"),
+    [
+        ("Error: Unable to find a match: kubelet-1.35.9\n", "Error: Unable to find a match: kubelet-1.35.9"),
+        (
+            "All matches were filtered out by exclude filtering for argument: kubelet-1.35.9\n"
+            "Error: Unable to find a match: kubelet-1.35.9\n",
+            "All matches were filtered out by exclude filtering for argument: kubelet-1.35.9 "
+            "Error: Unable to find a match: kubelet-1.35.9",
+        ),
+        (
+            "Failed to resolve the transaction:\nProblem: conflicting requests\n"
+            "  - nothing provides cri-tools >= 1.35 needed by kubeadm-1.35.9-1.x86_64 from kubernetes\n",
+            "Failed to resolve the transaction: Problem: conflicting requests "
+            "- nothing provides cri-tools >= 1.35 needed by kubeadm-1.35.9-1.x86_64 from kubernetes",
+        ),
+        (
+            "Running transaction\nTransaction failed: Rpm transaction failed.\n"
+            "Warning: skipped OpenPGP checks for 1 package from repository: kubernetes\n",
+            "Transaction failed: Rpm transaction failed.",
+        ),
+        ("Argument 'kubelet-1.35.9' matches only excluded packages.\n", "Argument 'kubelet-1.35.9' matches only"),
+        ("something else\n", "something else"),
+    ],
+)
+def test_a_failure_is_told_in_dnfs_words(err: str, told: str, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(CareError) as error:
         dnf(Programs({"install": (1, "", err)}), tmp_path).install({"kubelet": "1.35.9"})
+    assert error.value.message.startswith(f"dnf cannot install: {told}")
+
+
+@pytest.mark.parametrize(
+    "locked",
+    [
+        "Transaction failed: Failed to obtain rpm transaction lock. Another transaction is in progress.\n",
+        "RPM: error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)\n",
+    ],
+)
+def test_a_lock_for_which_dnf_does_not_wait_is_waited_for(
+    locked: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = Programs({"install": (1, "", locked)})
+    manager = dnf(programs, tmp_path)
+    monkeypatch.setattr(Deadline, "sleep", lambda _self, _seconds: programs.answers.clear())
+    manager.install({"kubelet": "1.35.4-1"})
+    assert len(programs.ran) == 2
+    manager.lock_timeout = 0
+    programs.answers["install"] = (1, "", locked)
+    with pytest.raises(CareError, match="transaction lock"):
+        manager.install({"kubelet": "1.35.4-1"})
 
 
 def test_installed_versions_are_read_without_the_sentences(tmp_path: pathlib.Path) -> None:
