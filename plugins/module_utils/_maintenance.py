@@ -96,7 +96,7 @@ def reboot_reasons(runner: Runner = run, root: str = "/") -> list[str]:
 
 
 def _needs_restarting(runner: Runner) -> bool:
-    """What the Red Hat family has: a program, or only dnf's plugin, as on Fedora and on minimal hosts."""
+    """What the Red Hat family has: a program, or only dnf's plugin, as on minimal hosts."""
     if shutil.which("needs-restarting"):
         argv = ["needs-restarting", "-r"]
     elif shutil.which("dnf"):

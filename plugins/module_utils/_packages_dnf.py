@@ -160,7 +160,7 @@ class Dnf:
 
     @staticmethod
     def _needed(repo_ids: Iterable[str]) -> list[str]:
-        """With ``skip_if_unavailable``, Fedora's default, dnf is content with a repository that it cannot read."""
+        """With ``skip_if_unavailable`` dnf is content with a repository that it cannot read."""
         return [f"--setopt={repo}.skip_if_unavailable=False" for repo in dict.fromkeys(repo_ids)]
 
     def _no_excludes(self, repo_ids: Sequence[str] = ()) -> list[str]:
