@@ -46,7 +46,7 @@ def label_of(path: str) -> Optional[bytes]:
 def set_label(path: str, label: Optional[bytes]) -> None:
     if label is not None:
         with contextlib.suppress(OSError):
-            os.setxattr(path, _LABEL, label)
+            os.setxattr(path, _LABEL, label, follow_symlinks=False)
 
 
 def owner_of(data_dir: str, user: str = "", group: str = "") -> Owner:
@@ -62,7 +62,7 @@ def give(directory: str, owner: Owner) -> None:
     """Give a directory, with all in it, to an owner; the mode is that of the directory alone."""
     for folder, _folders, files in os.walk(directory):
         for path in (folder, *(os.path.join(folder, name) for name in files)):
-            os.chown(path, owner.uid, owner.gid)
+            os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
             set_label(path, owner.label)
     os.chmod(directory, owner.mode)
 
