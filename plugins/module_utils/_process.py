@@ -16,6 +16,8 @@ _DELETED = " (deleted)"
 _KUBEADM_WORK = {"init", "join", "upgrade", "reset"}
 LOGS = "/var/log/pods"
 _PODS = re.compile(r"kubepods.*?[/-]pod([0-9A-Za-z_-]+)")
+# A kubelet with --cgroups-per-qos=false gives pods other cgroups; but these never run in a container.
+_NO_CONTAINERS = ("kubelet", "containerd", "crio")
 _STATIC_UID = re.compile(r"[0-9a-f]{32}")  # a hash of the manifest; pods of the API have a UUID with dashes
 _PACKAGE_TOOLS = {"apt", "apt-get", "aptitude", "dpkg", "unattended-upgrade", "dnf", "dnf5", "yum", "rpm"}
 
@@ -107,8 +109,11 @@ def is_static(uid: str, name: str, logs: str = LOGS) -> bool:
 
 def is_hosts_own(pid: int, name: str, proc: str = "/proc", logs: str = LOGS) -> bool:
     """Whether a process is not one that somebody has put into a pod: what runs there may call itself anything."""
-    pod = pod_of(read_text(os.path.join(proc, str(pid), "cgroup")) or "")
-    return pod is None or is_static(pod, name, logs)
+    home = os.path.join(proc, str(pid))
+    pod = pod_of(read_text(os.path.join(home, "cgroup")) or "")
+    if pod:
+        return is_static(pod, name, logs)
+    return name not in _NO_CONTAINERS or link(f"{home}/ns/pid") in ("", link(f"{proc}/self/ns/pid"))
 
 
 def is_roots(path: str) -> bool:

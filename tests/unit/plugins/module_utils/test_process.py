@@ -92,3 +92,13 @@ def test_what_a_pod_calls_itself_is_not_believed(tmp_path: pathlib.Path) -> None
     assert sorted(process.pid for process in table) == [host, static]
     assert [process.pid for process in _process.named(table, "containerd")] == [host]
     assert _process.busy(table, own=1) == []
+
+
+def test_a_container_that_lies_in_no_pods_cgroup_is_no_container_runtime_either(tmp_path: pathlib.Path) -> None:
+    fake = FakeHost(tmp_path)
+    pids = [fake.start_unit(f"{name}.service", f"/usr/bin/{name}") for name in ("containerd", "etcd", "kubelet")]
+    (fake.proc / "self" / "ns").mkdir(parents=True, exist_ok=True)
+    for pid, namespace in [("self", 1), *zip(pids, (1, 2, 2), strict=True)]:
+        (fake.proc / str(pid) / "ns" / "pid").symlink_to(f"pid:[{namespace}]")
+    table = _process.processes(str(fake.proc), str(fake.logs))
+    assert sorted(process.name for process in table) == ["containerd", "etcd"]
