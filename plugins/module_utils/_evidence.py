@@ -25,6 +25,8 @@ _KUBELET_ERROR = re.compile(r"\]: (?:[EF]\d{4} |.*(?:unknown flag|command failed
 _NOT_KEPT = "/etc/kubernetes/tmp"
 _KUBELET = ("/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env", "/etc/default/kubelet")
 _KEPT = ("/etc/kubernetes", *_KUBELET)
+_ARCHIVE = "-kubernetes.tar.gz"
+_ARCHIVES = 5  # each holds all private keys of the cluster
 
 
 def tail(path: str, lines: int) -> list[str]:
@@ -129,13 +131,16 @@ def rollback_words(evidence: dict[str, Any]) -> str:
 
 def archive_of(run_id: str, directory: str = _record.DIRECTORY) -> Optional[str]:
     """The archive that a run made, if it made one."""
-    path = os.path.join(directory, "backups", f"{run_id}-kubernetes.tar.gz")
+    path = os.path.join(directory, "backups", run_id + _ARCHIVE)
     return path if os.path.exists(path) else None
 
 
 def archive(run_id: str, directory: str = _record.DIRECTORY, kept: tuple[str, ...] = _KEPT) -> str:
-    """Keep /etc/kubernetes and the kubelet's configuration, for root alone; the first archive of a run is kept."""
-    path = os.path.join(_record.private_directory("backups", directory=directory), f"{run_id}-kubernetes.tar.gz")
+    """Keep /etc/kubernetes and the kubelet's configuration, for root alone; the first archive of a run is kept.
+
+    Of those of earlier runs the newest stay.
+    """
+    path = os.path.join(_record.private_directory("backups", directory=directory), run_id + _ARCHIVE)
     if os.path.exists(path):
         return path
 
@@ -152,4 +157,7 @@ def archive(run_id: str, directory: str = _record.DIRECTORY, kept: tuple[str, ..
         os.fsync(file.fileno())
     os.rename(path + ".new", path)
     _record.sync_directory(os.path.dirname(path))
+    earlier = sorted(set(glob.glob(f"{os.path.dirname(path)}/*{_ARCHIVE}")) - {path}, key=os.path.getmtime)
+    for old in earlier[: 1 - _ARCHIVES]:
+        os.unlink(old)
     return path

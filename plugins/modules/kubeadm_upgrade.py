@@ -162,6 +162,7 @@ attempts:
   elements: dict
 backup:
   description: The 0600 archive of C(/etc/kubernetes) and the kubelet's configuration, made before kubeadm was run.
+    The newest five stay.
   returned: when kubeadm was run on a master
   type: str
   sample: /var/lib/clustercare/backups/20261122T031500Z-kubernetes.tar.gz

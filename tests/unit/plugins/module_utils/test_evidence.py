@@ -57,6 +57,19 @@ def test_the_first_archive_of_a_run_is_kept_and_nobody_else_may_read_it(tmp_path
         assert member is not None and member.read() == b"old"
 
 
+def test_the_newest_archives_stay_and_nothing_else_is_touched(tmp_path: pathlib.Path) -> None:
+    backups = tmp_path / "care" / "backups"
+    paths = []
+    for number in range(7):
+        paths.append(_evidence.archive(f"run-{number}", str(tmp_path / "care"), ()))
+        os.utime(paths[-1], (2**32 + number, 2**32 + number))
+        (backups / f"etcd-{number}.db").touch()
+    # The host's clock was set back since: what was just made stays all the same.
+    paths.append(_evidence.archive("run-7", str(tmp_path / "care"), ()))
+    assert {str(path) for path in backups.glob("*.tar.gz")} == set(paths[3:])
+    assert len(list(backups.glob("etcd-*.db"))) == 7
+
+
 def test_the_kubelets_errors_are_not_drowned_by_what_is_harmless() -> None:
     harmless = [f"t n kubelet[1]: W1122 03:00:00 1 fs.go:641] {n}" for n in range(50)]
     wrong = "t n kubelet[1]: E1122 03:00:00 1 run.go:72] failed to validate kubelet flags"
