@@ -98,6 +98,11 @@ def boot(lab: Lab, node: str) -> str:
     return lab.ssh(node, "cat /proc/sys/kernel/random/boot_id", check=False).strip()
 
 
+def told_boot(lab: Lab, node: str) -> str:
+    """What its kubelet has told the API."""
+    return str(lab.get("node", node)["status"]["nodeInfo"]["bootID"])
+
+
 def record(lab: Lab, node: str) -> Any:
     return json.loads(lab.ssh(node, "sudo cat /var/lib/clustercare/maintenance.json"))
 
@@ -458,6 +463,8 @@ def test_a_master_stays_in_service_while_etcd_needs_it(three: Lab) -> None:
         assert boot(three, "cp1") == before and "cp1" not in three.cordoned() and holder(three) is None
     finally:
         three.run("power-on", "cp3")
+        # Until it speaks again, cp3 counts as Ready for a while, and then no longer.
+        wait_for("cp3's kubelet speaks", lambda: told_boot(three, "cp3") == boot(three, "cp3"), 300)
         wait_for("all nodes are Ready", lambda: three.not_ready() == [], 300)
     wait_for("etcd is whole again", lambda: healthy_members(inventory) == MASTERS, 180)
     nothing_is_left(three)
