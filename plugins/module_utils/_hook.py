@@ -38,8 +38,9 @@ def ask_url(url: str, ca_path: Optional[str], timeout: float) -> Optional[str]:
     """
     context = _context(ca_path)
     request = urllib.request.Request(url, headers={"User-Agent": "clustercare.kubeadm"})
-    # No redirect from what is verified to what is not.
-    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirect())
+    # No redirect from what is verified to what is not, and nobody in between where nothing is.
+    proxies = [urllib.request.ProxyHandler({})] if urlsplit(url).scheme == "http" else []
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirect(), *proxies)
     try:
         with opener.open(request, timeout=min(timeout, _LONGEST_ANSWER)) as answer:
             return None if 200 <= answer.status < 300 else f"it answers {answer.status}"

@@ -34,13 +34,16 @@ options:
     type: str
     required: true
   command:
-    description: A program and its arguments, run without a shell; exit code 0 is a yes.
+    description:
+      - A program and its arguments, run without a shell; exit code 0 is a yes.
+      - Passwords do not belong here, for others can see arguments; let the program read them from a file.
     type: list
     elements: str
   url:
     description:
       - An C(https://) address; an answer from 200 to 299 is a yes. Redirections are not followed.
-      - The server's certificate is always verified. C(http://) is taken only for this very machine.
+      - The server's certificate is always verified. C(http://) is taken only for this very machine,
+        and then asked past any proxy.
     type: str
   ca_path:
     description: File with the certificate authority of O(url); the machine's own authorities when not given.
