@@ -14,7 +14,7 @@ from typing import Any, Optional
 from ansible_collections.clustercare.kubeadm.plugins.module_utils import _record
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._command import Done, Runner, run
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError
-from ansible_collections.clustercare.kubeadm.plugins.module_utils._repository import Source
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._repository import Source, entries
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._wait import Deadline
 
 KUBERNETES_PACKAGES = ("kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni")
@@ -90,8 +90,11 @@ class Dnf:
         return texts
 
     def providers(self) -> list[str]:
-        """dnf does not tell addresses without asking them all: the paths have to be clear by themselves."""
-        return []
+        """The addresses of the repositories that have kubeadm; none when dnf cannot tell."""
+        argv = ["dnf", "--quiet", *self._no_excludes(), "repoquery", "--available"]
+        done = self.runner([*argv, "--queryformat=%{repoid}\\n", "kubeadm"], timeout=self.timeout)
+        having = done.out.split() if done.rc == 0 else []
+        return [source.uri for source in entries(self.texts()) if source.repo_id in having]
 
     def look_aside(self, sources: Sequence[Source], names: Sequence[str]) -> dict[str, list[str]]:
         """Versions in ``sources`` through repository files and a cache of our own."""

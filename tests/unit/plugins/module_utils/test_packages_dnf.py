@@ -65,6 +65,21 @@ def test_the_exact_commands_that_change_something(tmp_path: pathlib.Path) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("answer", "found"), [((0, "ours\n\nours\n", ""), 1), ((0, "", ""), 0), ((1, "ours\n", "no"), 0)]
+)
+def test_a_mirror_that_names_no_minor_is_known_by_what_it_has(
+    tmp_path: pathlib.Path, answer: tuple[int, str, str], found: int
+) -> None:
+    repos = tmp_path / "etc" / "yum.repos.d"
+    repos.mkdir(parents=True)
+    (repos / "all.repo").write_text(
+        "[ours]\nbaseurl=https://a.example.org/k8s/\n[base]\nbaseurl=https://a.example.org/os/\n"
+    )
+    programs = Programs({"--queryformat=%{repoid}\\n kubeadm": answer})
+    assert dnf(programs, tmp_path).providers() == ["https://a.example.org/k8s/"][:found]
+
+
 def test_dnf5_knows_the_option_by_another_name(tmp_path: pathlib.Path) -> None:
     programs = Programs()
     dnf(programs, tmp_path, version=5).download({"kubelet": "1.35.4-1"})
