@@ -16,6 +16,7 @@ from ansible_collections.clustercare.kubeadm.plugins.module_utils import (
     _service_guard,
     _service_manifest,
 )
+from ansible_collections.clustercare.kubeadm.plugins.module_utils._back_off import BackOff
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._errors import CareError, TimedOut
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service import RUNTIME, Host, Service
 from ansible_collections.clustercare.kubeadm.plugins.module_utils._service_options import (
@@ -53,6 +54,7 @@ class Care:
         self.options = options
         self.prober = Prober(host, options.kubeconfig, options.etcd)
         self.deadline = Deadline(options.timeout, "timeout")
+        self.back_off = BackOff(host.runner)
         self.changed = False
         self.actions: list[str] = []
         self.warnings: list[str] = []
@@ -310,6 +312,8 @@ class Care:
                 return "no process of it runs, and no container runtime that could start one"
             if service.kind == "static_pod" and not self.host.processes("kubelet"):
                 return "no process of it runs, and no kubelet that could start one"
+            if service.kind == "static_pod" and self.back_off.end(service.name, max(1.0, self.deadline.left)):
+                self.did(f"restart the kubelet, which would wait before it starts {service.name}")
             return "no process of it runs"
         if self.options.prove == "process":
             return None

@@ -15,6 +15,8 @@ description:
   - A static pod is stopped by moving its manifest below C(/var/lib/clustercare), and has stopped when its process is
     gone; what neither kubelet nor container runtime ends is ended by its process id. The very same file goes back.
   - A component has started when it says itself that it is well, not when its file is in place.
+  - Where the kubelet would wait 20 seconds or longer before it starts a static pod, because that has ended several
+    times within ten minutes, the kubelet is restarted. Pods run on meanwhile.
   - Works while the API server is away, and needs neither crictl nor another host. Needs root, and nothing but Python's
     standard library; C(kubectl) on the host, offline, to read manifests and kubeconfigs.
   - Several components are stopped and started in the order that serves them, whatever the order in O(name).

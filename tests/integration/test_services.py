@@ -189,6 +189,16 @@ class TestOneMaster:
         wait_for(f"the timer has put {name} back", lambda: well(small, name), 120)
         wait_for("nothing of the timer is left", lambda: gone_by_itself(small, name), 30)
 
+    def test_a_kubelet_that_would_wait_before_it_starts_a_pod_again_is_restarted(self, small: Lab) -> None:
+        for _again in range(10):
+            done = care(small, "kube-scheduler", "restarted", allow_outage=True)
+            assert not done["failed"], done
+            if any(action.startswith("restart the kubelet") for action in done["actions"]):
+                break
+        else:
+            pytest.fail("ten restarts, and the kubelet would never have waited")
+        assert well(small, "kube-scheduler") and well(small, "kubelet")
+
     def test_the_timer_outlives_a_power_cut(self, small: Lab) -> None:
         # From before: the timer is set on the way, and need not wait for the end of the task.
         due = time.time() + 60

@@ -286,6 +286,37 @@ def test_running_is_not_well(world: World) -> None:
     assert not world.care("kube-scheduler", "started", prove="process")["changed"]
 
 
+@pytest.mark.parametrize(("wait", "restarted"), [("10s", False), ("20s", True), ("2m40s", True)])
+def test_a_kubelet_that_would_wait_long_before_it_starts_a_pod_is_restarted(
+    world: World, monkeypatch: pytest.MonkeyPatch, wait: str, restarted: bool
+) -> None:
+    world.fake.start_unit("containerd.service", "/usr/bin/containerd")
+    world.care("kube-scheduler", "stopped")
+    world.fake.kubelet_follows = False
+    of_host = world.fake.host.runner
+    ran: list[list[str]] = []
+
+    def runner(argv: list[str], **more: Any) -> Done:
+        ran.append(argv)
+        if argv[:2] == ["systemctl", "restart"]:
+            world.fake.kubelet_follows = True
+        if argv[:2] == ["journalctl", "--unit=kubelet"]:
+            waits = f"back-off {wait} restarting failed container=kube-scheduler"
+            return Done(argv, 0, f'... CrashLoopBackOff: "{waits} pod=kube-scheduler-cp1_kube-system(ae)"', "")
+        return of_host(argv, **more)
+
+    monkeypatch.setattr(world.fake.host, "runner", runner)
+    if restarted:
+        started = world.care("kube-scheduler", "started")
+        assert started["services"]["kube-scheduler"]["state"] == "started"
+        told = "restart the kubelet, which would wait before it starts kube-scheduler"
+        assert started["actions"] == ["start kube-scheduler", told]
+    else:
+        with pytest.raises(TimedOut):
+            world.care("kube-scheduler", "started")
+    assert ran.count(["systemctl", "restart", "kubelet.service"]) == restarted
+
+
 def test_units_are_stopped_and_started_by_systemd_under_whatever_name(world: World) -> None:
     world.fake.start_unit("my-kcm.service", "/opt/kube-controller-manager", "--v=2")
     stopped = world.care("kube-controller-manager", "stopped")
